@@ -1,0 +1,89 @@
+/** Options that every command takes, each with a twin in the environment; the flag wins. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { LanguageModel } from "../model/language-model.js";
+import type { StateStore } from "../store/store.js";
+import { Reporter } from "./reporter.js";
+
+export interface GlobalOptions {
+  store: string;
+  model?: string;
+  dtype: "f32";
+  device: "cpu";
+  threads?: number;
+  json?: boolean;
+  quiet?: boolean;
+  offline?: boolean;
+}
+
+export function addGlobalOptions(root: Command): void {
+  const option = (flags: string, text: string, name: string) => new Option(flags, text).env(`PICASO_${name}`);
+  root
+    .addOption(option("--store <dir>", "folder of the state database", "STORE").default(".picaso"))
+    .addOption(option("--model <dir>", "model folder, or org/name on the hub (default: the bundled one)", "MODEL"))
+    .addOption(option("--dtype <type>", "form of the weights", "DTYPE").choices(["f32"]).default("f32"))
+    .addOption(option("--device <device>", "where the model runs", "DEVICE").choices(["cpu"]).default("cpu"))
+    .addOption(
+      option("--threads <n>", "threads of the engine (default: all cores)", "THREADS").argParser(wholeNumber(1)),
+    )
+    .addOption(option("--json", "results as JSON, progress as JSON lines", "JSON"))
+    .addOption(option("--quiet", "no progress and no remarks", "QUIET"))
+    .addOption(option("--offline", "never ask the network", "OFFLINE"));
+}
+
+/** The signal that Ctrl-C fires; a second Ctrl-C ends the process at once. */
+export function interruptSignal(): AbortSignal {
+  const controller = new AbortController();
+  process.once("SIGINT", () => controller.abort());
+  return controller.signal;
+}
+
+export function reporterFor(globals: GlobalOptions): Reporter {
+  return new Reporter(globals);
+}
+
+/** Loads the model that the options name, showing the first compilation. */
+export async function loadModel(globals: GlobalOptions, reporter: Reporter): Promise<LanguageModel> {
+  const [{ LanguageModel }, { bundledModel }] = await Promise.all([
+    import("../model/language-model.js"),
+    import("../model/bundled.js"),
+  ]);
+  const { dtype, device, threads, offline } = globals;
+  const model = await LanguageModel.load(globals.model ?? bundledModel, {
+    dtype,
+    device,
+    threads,
+    offline,
+    onProgress: ({ phase, done, total }) =>
+      reporter.progress(phase === "compile" ? "compiling the model" : "downloading", { done, total, unit: "bytes" }),
+  });
+  reporter.progressDone();
+  return model;
+}
+
+/** Opens the store that the options name, which must exist, without a model. */
+export async function openStore(globals: GlobalOptions): Promise<StateStore> {
+  const { StateStore } = await import("../store/store.js");
+  return StateStore.open(globals.store);
+}
+
+/** A commander parser for whole numbers from `least`. */
+export function wholeNumber(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isSafeInteger(value) || value < least) {
+      throw new InvalidArgumentError(`expected a whole number from ${least}.`);
+    }
+    return value;
+  };
+}
+
+/** A commander parser for numbers in a range, both ends included. */
+export function numberWithin(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (!(value >= least && value <= most)) {
+      throw new InvalidArgumentError(`expected a number from ${least} to ${most}.`);
+    }
+    return value;
+  };
+}

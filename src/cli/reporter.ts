@@ -1,0 +1,103 @@
+/**
+ * What a command tells its user: results on stdout, everything else on stderr. Progress is a bar on a terminal, a line
+ * now and then elsewhere, and JSON lines with --json.
+ */
+import type { SingleBar } from "cli-progress";
+import { duration, quantity } from "./format.js";
+
+export interface Progress {
+  done: number;
+  total: number;
+  unit: "bytes" | "files" | "passages" | "queries" | "steps";
+}
+
+/** Seconds between lines of progress where there is no terminal. */
+const lineInterval = 5;
+
+export class Reporter {
+  private readonly json: boolean;
+  private readonly quiet: boolean;
+  private bar: SingleBar | null = null;
+  private label = "";
+  private since = 0;
+  private firstDone = 0;
+  private lastLine = 0;
+  private loading: Promise<unknown> | null = null;
+
+  constructor({ json = false, quiet = false }: { json?: boolean; quiet?: boolean }) {
+    this.json = json;
+    this.quiet = quiet;
+  }
+
+  /** A result: an object for programs, or lines for people. */
+  result(object: unknown, text: string): void {
+    process.stdout.write(this.json ? `${JSON.stringify(object)}\n` : text);
+  }
+
+  /** A remark that is no result. */
+  note(text: string): void {
+    if (this.quiet) return;
+    process.stderr.write(this.json ? `${JSON.stringify({ note: text })}\n` : `${text}\n`);
+  }
+
+  progress(label: string, progress: Progress): void {
+    if (this.quiet) return;
+    const now = performance.now() / 1000;
+    if (label !== this.label) {
+      this.progressDone();
+      this.label = label;
+      this.since = now;
+      this.firstDone = progress.done;
+      this.lastLine = now;
+    }
+    if (this.json) {
+      process.stderr.write(`${JSON.stringify({ progress: label, ...progress, ...this.pace(progress, now) })}\n`);
+    } else if (process.stderr.isTTY) {
+      this.drawBar(progress, now);
+    } else if (now - this.lastLine >= lineInterval) {
+      this.lastLine = now;
+      process.stderr.write(`${label}: ${this.describe(progress, now)}\n`);
+    }
+  }
+
+  progressDone(): void {
+    this.bar?.stop();
+    this.bar = null;
+    this.label = "";
+  }
+
+  private drawBar(progress: Progress, now: number): void {
+    if (!this.bar) {
+      // Loaded on first use: most commands draw no bar.
+      this.loading ??= import("cli-progress").then(({ default: { SingleBar, Presets } }) => {
+        this.createBar = () => {
+          const format = `{label} [{bar}] {description}`;
+          const bar = new SingleBar(
+            { format, hideCursor: true, clearOnComplete: true, barsize: 24 },
+            Presets.shades_grey,
+          );
+          bar.start(1, 0, { label: "", description: "" });
+          return bar;
+        };
+      });
+      if (!this.createBar) return;
+      this.bar = this.createBar();
+    }
+    this.bar.setTotal(progress.total);
+    this.bar.update(progress.done, { label: this.label, description: this.describe(progress, now) });
+  }
+
+  private createBar: (() => SingleBar) | null = null;
+
+  private describe(progress: Progress, now: number): string {
+    const { perSecond, secondsLeft } = this.pace(progress, now);
+    const done = `${quantity(progress.done, progress.unit)} of ${quantity(progress.total, progress.unit)}`;
+    if (!perSecond) return done;
+    return `${done}, ${quantity(perSecond, progress.unit)}/s, ${duration(secondsLeft)} left`;
+  }
+
+  private pace({ done, total }: Progress, now: number): { perSecond: number; secondsLeft: number } {
+    const perSecond = now > this.since ? (done - this.firstDone) / (now - this.since) : 0;
+    return { perSecond, secondsLeft: perSecond > 0 ? (total - done) / perSecond : 0 };
+  }
+}

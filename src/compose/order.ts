@@ -1,0 +1,41 @@
+/**
+ * The order in which a method sums its contexts. Float addition depends on the order; so that a composed state is the
+ * same to the last bit wherever the method does not care about the order of the contexts, each method first brings them
+ * into one that follows from the states alone: sorted for soup and PICASO-S, rotated for PICASO-R, as given for CASO.
+ */
+import type { ContextState } from "../state/context-state.js";
+import type { CompositionMethod } from "./weights.js";
+
+/** The states in the order in which `method` sums them. */
+export function summingOrder(states: readonly ContextState[], method: CompositionMethod): ContextState[] {
+  if (method === "caso") return [...states];
+  if (method !== "picaso-r") return [...states].sort(compareStates);
+  let best = 0;
+  for (let start = 1; start < states.length; start++) {
+    if (compareRotations(states, start, best) < 0) best = start;
+  }
+  return [...states.slice(best), ...states.slice(0, best)];
+}
+
+function compareRotations(states: readonly ContextState[], a: number, b: number): number {
+  const n = states.length;
+  for (let i = 0; i < n; i++) {
+    const order = compareStates(states[(a + i) % n]!, states[(b + i) % n]!);
+    if (order !== 0) return order;
+  }
+  return 0;
+}
+
+/** A total order on the content of states; decays alone tell states apart in practice. */
+function compareStates(a: ContextState, b: ContextState): number {
+  if (a === b) return 0;
+  return compareArrays(a.logDecay, b.logDecay) || compareArrays(a.conv, b.conv) || compareArrays(a.ssm, b.ssm);
+}
+
+function compareArrays(a: Float32Array | Float64Array, b: Float32Array | Float64Array): number {
+  for (let i = 0; i < a.length; i++) {
+    if (a[i]! < b[i]!) return -1;
+    if (a[i]! > b[i]!) return 1;
+  }
+  return 0;
+}

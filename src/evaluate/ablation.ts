@@ -1,0 +1,80 @@
+/** What depends on one choice: the same queries measured once for each variant of it. */
+import { join } from "node:path";
+import { writeWhole } from "../cache.js";
+import { PicasoError } from "../errors.js";
+import type { LanguageModel } from "../model/language-model.js";
+import type { Codec } from "../state/codec.js";
+import type { Adjustment } from "./adjustment.js";
+import { type Evaluated, type EvaluateOptions, planOf, settingsOf } from "./evaluate-suite.js";
+import type { EvaluationMethod } from "./methods.js";
+import { readSuite, type SuiteOptions } from "./read-suite.js";
+import { interval } from "./report/rows.js";
+import { runEvaluation } from "./run.js";
+import { type MethodSummary, summarize } from "./summary.js";
+
+interface Variant {
+  name: string;
+  suite?: Partial<SuiteOptions>;
+  adjustment?: Adjustment;
+  codec?: Codec;
+}
+
+/** Cheaper than all: those whose outcome the variants can change, and what they are compared with. */
+const defaultMethods: readonly EvaluationMethod[] = ["none", "soup", "caso", "picaso-r", "picaso-s", "concat"];
+
+export const ablations: Record<string, (model: LanguageModel) => Variant[]> = {
+  /** Contexts are cut shorter or longer; the queries stay. */
+  "passage-length": () =>
+    [64, 128, 256, 512, 1024].map((contextTokens) => ({ name: `${contextTokens} tokens`, suite: { contextTokens } })),
+  retrieval: () => ["random", "bm25", "oracle"].map((retrieval) => ({ name: retrieval, suite: { retrieval } })),
+  /** Layers that are not composed take the best context's state alone. */
+  layers: (model) => {
+    const { layers } = model.config;
+    const half = Math.floor(layers / 2);
+    return [
+      { name: "all layers" },
+      { name: `layers 1-${half}`, adjustment: { kind: "layers", from: 0, to: half } },
+      { name: `layers ${half + 1}-${layers}`, adjustment: { kind: "layers", from: half, to: layers } },
+    ];
+  },
+  conv: () =>
+    (["mean", "last", "zero"] as const).map((choice) => ({ name: choice, adjustment: { kind: "conv", choice } })),
+  codec: () => (["f32", "bf16"] as const).map((codec) => ({ name: codec, codec })),
+};
+
+export async function runAblation(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {
+  const kind = options.ablation ?? "";
+  const variants = Object.hasOwn(ablations, kind) ? ablations[kind]!(model) : null;
+  if (!variants || options.suite !== "wikitext") {
+    throw new PicasoError("bad-argument", {
+      where: "--ablation",
+      expected: `${Object.keys(ablations).join(", ")}, with the suite wikitext`,
+      found: `${kind} with ${options.suite}`,
+      next: "Name one of these.",
+    });
+  }
+  const plan = planOf({ ...options, methods: options.methods ?? defaultMethods });
+  const rows: { variant: string; methods: MethodSummary[] }[] = [];
+  for (const { name, suite, adjustment, codec } of variants) {
+    const queries = await readSuite(model, { ...options, ...suite });
+    const results = await runEvaluation(model, queries, {
+      out: join(options.out, name.replaceAll(" ", "-")),
+      plan: { ...plan, adjustment },
+      codec,
+      workers: options.workers,
+      settings: { ...settingsOf(options), ablation: kind, variant: name },
+      onProgress: (progress) => options.onProgress?.(name, progress),
+      signal: options.signal,
+    });
+    rows.push({ variant: name, methods: summarize(results).methods });
+  }
+  const json = { settings: settingsOf(options), model: model.fingerprint, ablation: kind, variants: rows };
+  await writeWhole(join(options.out, "summary.json"), `${JSON.stringify(json, null, 1)}\n`);
+  const lines = rows.flatMap(({ variant, methods }) =>
+    methods.map(({ method, k, logPerplexity, shareOfGain }) => [
+      ...[variant, k, method],
+      ...[interval(logPerplexity), interval(shareOfGain)],
+    ]),
+  );
+  return { json, rows: [["variant", "k", "method", "log-perplexity", "share of gain"], ...lines] };
+}

@@ -1,0 +1,123 @@
+/** One call of `picaso eval`: data to queries, queries to results, results to files. */
+import { join } from "node:path";
+import { writeWhole } from "../cache.js";
+import { PicasoError } from "../errors.js";
+import type { LanguageModel } from "../model/language-model.js";
+import { runAblation } from "./ablation.js";
+import { ContextStates } from "./context-states.js";
+import type { Plan } from "./measure.js";
+import type { QueryResult } from "./measure-query.js";
+import { type EvaluationMethod, evaluationMethods } from "./methods.js";
+import { measurePerplexity } from "./perplexity.js";
+import type { EvaluationQuery } from "./query.js";
+import { readSuite, type SuiteOptions } from "./read-suite.js";
+import { reportPage } from "./report/html.js";
+import { summaryRows } from "./report/rows.js";
+import { runEvaluation } from "./run.js";
+import { type Summary, summarize } from "./summary.js";
+import { measureTimings } from "./timing.js";
+import { measureWeights } from "./weight-picture.js";
+
+export interface EvaluateOptions extends SuiteOptions {
+  suite: "wikitext" | "msmarco" | "qa" | "needle" | "perplexity" | string;
+  /** Folder for the results. */
+  out: string;
+  ks: readonly number[];
+  /** @default all */
+  methods?: readonly EvaluationMethod[];
+  piconcatMost: number;
+  /** Queries measured under random orders of their contexts. */
+  scatter: number;
+  /** Queries timed one by one. */
+  timings: number;
+  /** Processes that measure side by side; 0 measures in this one. @default 0 */
+  workers?: number;
+  ablation?: string;
+  onProgress?: (label: string, progress: { done: number; total: number }) => void;
+  signal?: AbortSignal;
+}
+
+export interface Evaluated {
+  /** What summary.json holds. */
+  json: unknown;
+  /** The main figures as a table, heading first. */
+  rows: (string | number)[][];
+}
+
+/** Contexts of the pictures of weights and of the random orders. */
+const pictureContexts = 4;
+
+export async function evaluateSuite(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {
+  if (options.suite === "perplexity") return measurePerplexity(model, options);
+  if (options.ablation) return runAblation(model, options);
+  const queries = await readSuite(model, options);
+  if (queries.length === 0) throw noQueries(options);
+  const plan = planOf(options);
+  const settings = settingsOf(options);
+  const scatter = options.scatter > 0 && {
+    scatter: { queries: options.scatter, k: pictureContexts, orders: 6, seed: options.seed },
+  };
+  const results = await runEvaluation(model, queries, {
+    out: options.out,
+    plan: { ...plan, ...scatter },
+    settings,
+    workers: options.workers,
+    signal: options.signal,
+    onProgress: (progress) => options.onProgress?.("measuring", progress),
+  });
+  return writeResults(model, options, queries, results, settings);
+}
+
+/** Measures what is not per query, and writes summary.json and report.html. */
+async function writeResults(
+  model: LanguageModel,
+  options: EvaluateOptions,
+  queries: readonly EvaluationQuery[],
+  results: readonly QueryResult[],
+  settings: Record<string, unknown>,
+): Promise<Evaluated> {
+  const { methods } = planOf(options);
+  const states = new ContextStates(model);
+  const sample = queries.filter(({ contexts }) => contexts.length > 0).slice(0, options.timings);
+  const timings = await measureTimings(model, states, sample, methods, options.ks, options.signal);
+  const pictures = await Promise.all(
+    (["caso", "picaso-s"] as const).map((method) =>
+      measureWeights(states, queries.slice(0, Math.max(16, options.scatter)), method, pictureContexts),
+    ),
+  );
+  const weights = pictures.filter((picture) => picture !== null);
+  const summary: Summary = summarize(results);
+  const json = { settings, model: model.fingerprint, ...summary, timings, weights };
+  await writeWhole(join(options.out, "summary.json"), `${JSON.stringify(json, null, 1)}\n`);
+  const title = `picaso eval ${options.suite}`;
+  await writeWhole(join(options.out, "report.html"), reportPage({ title, settings, summary, timings, weights }));
+  return { json, rows: summaryRows(summary, timings) };
+}
+
+export function planOf({ ks, methods = evaluationMethods, piconcatMost, suite }: EvaluateOptions): Plan {
+  const unknown = methods.find((method) => !evaluationMethods.includes(method));
+  if (unknown) {
+    throw new PicasoError("bad-argument", {
+      where: "--methods",
+      expected: evaluationMethods.join(", "),
+      found: unknown,
+      next: "Name methods from this list.",
+    });
+  }
+  return { methods, ks, piconcatMost, answerTokens: suite === "wikitext" ? 0 : 32 };
+}
+
+/** What distinguishes one run from another, in the journal and the report. */
+export function settingsOf(options: EvaluateOptions): Record<string, unknown> {
+  const { suite, data, retrieval, seed, passageTokens, pool } = options;
+  return { suite, data, retrieval, seed, passageTokens, pool };
+}
+
+function noQueries({ data }: EvaluateOptions): PicasoError {
+  return new PicasoError("bad-file", {
+    where: data,
+    expected: "at least one usable query",
+    found: "none",
+    next: "Check the file, and --passage-tokens against the length of its passages.",
+  });
+}

@@ -1,0 +1,79 @@
+/** The queries of each suite, from its data file. */
+import { PicasoError } from "../errors.js";
+import { resolveDataFile } from "../hub/data-file.js";
+import type { LanguageModel } from "../model/language-model.js";
+import { type MsMarcoRow, parseMsMarco, readMsMarco } from "./data/msmarco.js";
+import { readParquet } from "./data/parquet.js";
+import { readSquad } from "./data/squad.js";
+import type { EvaluationQuery } from "./query.js";
+import { msMarcoQueries } from "./suites/msmarco.js";
+import { needleQueries } from "./suites/needle.js";
+import { qaQueries } from "./suites/qa.js";
+import { wikiTextQueries } from "./suites/wikitext.js";
+
+export interface SuiteOptions {
+  suite: string;
+  /** File, or hub reference. */
+  data: string;
+  /** Most contexts of a query are the largest of these. */
+  ks: readonly number[];
+  queries?: number;
+  seed: number;
+  retrieval?: string;
+  passageTokens: number;
+  /** wikitext: most tokens of the passages that contexts are cut from. @default passageTokens */
+  contextTokens?: number;
+  /** More files for the database. */
+  pool: readonly string[];
+  offline?: boolean;
+  signal?: AbortSignal;
+}
+
+export async function readSuite(model: LanguageModel, options: SuiteOptions): Promise<EvaluationQuery[]> {
+  const { queries, seed, passageTokens, contextTokens, pool, signal } = options;
+  const path = await resolveDataFile(options.data, { offline: options.offline, signal: options.signal });
+  const contexts = Math.max(1, ...options.ks);
+  switch (options.suite) {
+    case "wikitext": {
+      const retrieval = choose(options, ["bm25", "random", "oracle"]);
+      return wikiTextQueries(model, {
+        ...{ path, pool, passageTokens, contextTokens, retrieval, queries, contexts, seed, signal },
+      });
+    }
+    case "msmarco": {
+      const rows = await readRows(path);
+      const ranking = choose(options, ["given", "bm25"]);
+      return (await msMarcoQueries(model, rows, { ranking })).slice(0, queries);
+    }
+    case "qa": {
+      const retrieval = choose(options, ["bm25", "oracle", "article", "random"]);
+      return qaQueries(model, await readSquad(path), { retrieval, contexts, queries, seed });
+    }
+    case "needle":
+      return needleQueries(model, { path, passageTokens, queries: queries ?? 100, contexts, seed });
+    default:
+      throw new PicasoError("bad-argument", {
+        where: "suite",
+        expected: "wikitext, msmarco, qa, needle or perplexity",
+        found: options.suite,
+        next: "Name one of these.",
+      });
+  }
+}
+
+async function readRows(path: string): Promise<MsMarcoRow[]> {
+  if (!path.endsWith(".parquet")) return readMsMarco(path);
+  return parseMsMarco(await readParquet(path), path);
+}
+
+/** The retrieval asked for, the first choice by default. */
+function choose<Choice extends string>({ suite, retrieval }: SuiteOptions, choices: [Choice, ...Choice[]]): Choice {
+  const choice = choices.find((each) => each === (retrieval ?? choices[0]));
+  if (choice) return choice;
+  throw new PicasoError("bad-argument", {
+    where: "--retrieval",
+    expected: `${choices.join(", ")} for ${suite}`,
+    found: `${retrieval}`,
+    next: "Name one of these.",
+  });
+}

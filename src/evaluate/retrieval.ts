@@ -1,0 +1,62 @@
+/** Which contexts a query gets from a pool, and in what order: by BM25 or at random. */
+import { TextIndex } from "../retrieve/text-index.js";
+import type { EvaluationContext, EvaluationQuery } from "./query.js";
+import { Random } from "./random.js";
+
+/** A stretch of characters of an article. */
+export interface Place {
+  article: string;
+  start: number;
+  end: number;
+}
+
+export interface PoolContext extends EvaluationContext {
+  text: string;
+  /** Where it was cut from; absent where contexts and queries cannot overlap. */
+  place?: Place;
+}
+
+export interface RankRequest {
+  text: string;
+  /** Contexts that overlap this are left out. */
+  place?: Place;
+  /** Number of the query, for drawing. */
+  number: number;
+  /** The query without its contexts, for rankers that look at it as a whole. */
+  query?: EvaluationQuery;
+}
+
+export interface Ranker {
+  /** The best contexts for a query, best first. */
+  rank(request: RankRequest, most: number): Promise<PoolContext[]>;
+}
+
+/** By BM25 of the query's text; contexts that share no word with it do not come. */
+export async function bm25Ranker(pool: readonly PoolContext[]): Promise<Ranker> {
+  const index = await TextIndex.build(pool.map(({ text }) => text));
+  return {
+    async rank({ text, place }, most) {
+      // What overlaps the query's own place may take ranks: more are asked for until enough are left.
+      for (let wanted = most + 4; ; wanted *= 2) {
+        const found = await index.search(text, wanted);
+        const contexts = found.map((hit) => pool[hit.index]!).filter((context) => !overlaps(context.place, place));
+        if (contexts.length >= most || found.length < wanted) return contexts.slice(0, most);
+      }
+    },
+  };
+}
+
+/** At random, repeatable by seed. */
+export function randomRanker(pool: readonly PoolContext[], seed: number): Ranker {
+  return {
+    async rank({ place, number }, most) {
+      const others = pool.filter((context) => !overlaps(context.place, place));
+      const drawn = Random.of(seed, number).sample(others.length, Math.min(most, others.length));
+      return drawn.map((index) => others[index]!);
+    },
+  };
+}
+
+function overlaps(a: Place | undefined, b: Place | undefined): boolean {
+  return a !== undefined && b !== undefined && a.article === b.article && a.start < b.end && b.start < a.end;
+}

@@ -1,0 +1,48 @@
+/** A run: all queries measured by a plan, in a journal that survives interruption. */
+import { join } from "node:path";
+import type { LanguageModel } from "../model/language-model.js";
+import type { Codec } from "../state/codec.js";
+import { ContextStates } from "./context-states.js";
+import { Journal } from "./journal.js";
+import { measureQuery, type QueryPlan, type QueryResult } from "./measure-query.js";
+import type { EvaluationQuery } from "./query.js";
+import { measureInWorkers } from "./workers.js";
+
+export interface RunOptions {
+  /** Folder for the journal. */
+  out: string;
+  plan: QueryPlan;
+  /** Passes stored states through this codec. @default "f32" */
+  codec?: Codec;
+  /** Processes that measure side by side, each with one thread; in this process for 0. @default 0 */
+  workers?: number;
+  /** What distinguishes this run from others: suite, data, options. */
+  settings: Record<string, unknown>;
+  onProgress?: (progress: { done: number; total: number }) => void;
+  signal?: AbortSignal;
+}
+
+/** Measures what the journal does not hold yet, and returns the results of all queries in their order. */
+export async function runEvaluation(
+  model: LanguageModel,
+  queries: readonly EvaluationQuery[],
+  options: RunOptions,
+): Promise<QueryResult[]> {
+  const { plan, settings, codec = "f32", workers = 0, signal } = options;
+  const description = { ...settings, model: model.fingerprint, plan, codec, queries: queries.length };
+  const journal = await Journal.open<QueryResult>(join(options.out, "queries.jsonl"), description);
+  const known = new Map(journal.entries.map((entry) => [entry.id, entry]));
+  const left = [...queries.entries()].filter(([, { id }]) => !known.has(id));
+  const take = async (result: QueryResult) => {
+    await journal.add(result);
+    known.set(result.id, result);
+    options.onProgress?.({ done: known.size, total: queries.length });
+  };
+  if (workers > 0 && left.length > 0) {
+    await measureInWorkers({ directory: model.directory, workers, plan, codec, signal }, left, take);
+  } else {
+    const states = new ContextStates(model, { codec });
+    for (const [number, query] of left) await take(await measureQuery(model, states, query, number, plan, signal));
+  }
+  return queries.map(({ id }) => known.get(id)!);
+}

@@ -1,0 +1,62 @@
+/**
+ * What each method costs at question time: from the stored states in memory, or the contexts' tokens, to the logits of
+ * the first answer token. One query at a time, methods interleaved, so that all meet the same machine.
+ */
+import { compose } from "../compose/compose.js";
+import { beginning } from "../model/form.js";
+import type { LanguageModel } from "../model/language-model.js";
+import type { ContextState } from "../state/context-state.js";
+import type { ContextStates } from "./context-states.js";
+import { contextCounts, type EvaluationMethod, type Start, startOf } from "./methods.js";
+import type { EvaluationQuery } from "./query.js";
+
+export interface Timing {
+  method: EvaluationMethod;
+  k: number;
+  /** Median milliseconds to the first token. */
+  milliseconds: number;
+  queries: number;
+}
+
+export async function measureTimings(
+  model: LanguageModel,
+  states: ContextStates,
+  queries: readonly EvaluationQuery[],
+  methods: readonly EvaluationMethod[],
+  ks: readonly number[],
+  signal?: AbortSignal,
+): Promise<Timing[]> {
+  const cells = methods.flatMap((method) =>
+    contextCounts(method, ks).map((k) => ({ method, k, times: [] as number[] })),
+  );
+  for (const query of queries) {
+    const single = await states.get(query.contexts, signal);
+    for (const { method, k, times } of cells) {
+      if (k > query.contexts.length) continue;
+      const start = performance.now();
+      await firstToken(model, query, startOf(method, k), single);
+      times.push(performance.now() - start);
+    }
+  }
+  return cells
+    .filter(({ times }) => times.length > 0)
+    .map(({ method, k, times }) => ({ method, k, milliseconds: median(times), queries: times.length }));
+}
+
+async function firstToken(model: LanguageModel, query: EvaluationQuery, start: Start, single: ContextState[]) {
+  const begin = beginning(model);
+  if (start.kind === "none") return model.forward([...begin, ...query.prompt]);
+  if (start.kind === "composed") {
+    const chosen = start.order.map((rank) => single[rank]!);
+    return model.forward(query.prompt, { state: compose(chosen, start.method) });
+  }
+  const texts = start.orders.map((order) => [...begin, ...order.flatMap((rank) => query.contexts[rank]!.tokens)]);
+  if (texts.length === 1) return model.forward([...texts[0]!, ...query.prompt]);
+  return model.forward(query.prompt, { state: compose(await model.encodeMany(texts), "soup") });
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return Number.isInteger(middle) ? (sorted[middle - 1]! + sorted[middle]!) / 2 : sorted[Math.floor(middle)]!;
+}

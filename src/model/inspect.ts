@@ -1,0 +1,60 @@
+/** A model folder described, without running it. */
+import { access } from "node:fs/promises";
+import { type StateShape, stateSizes } from "../state/context-state.js";
+import { findModelFiles } from "./checkpoint/model-files.js";
+import { compiledFolder } from "./compile.js";
+import { type Mamba2Config, stateShape } from "./config.js";
+import { modelFingerprint } from "./fingerprint.js";
+import { loadForm, type ModelForm } from "./form.js";
+import { checkParameters } from "./parameters.js";
+import { Tokenizer } from "./tokenizer.js";
+
+export interface ModelReport {
+  directory: string;
+  fingerprint: string;
+  config: Mamba2Config;
+  form: ModelForm;
+  parameters: number;
+  /** Types that the weights are stored in. */
+  dtypes: string[];
+  shape: StateShape;
+  /** Bytes of one stored state by codec, headers left out. */
+  state: { f32: number; bf16: number };
+  /** Folder of the compiled graph, or null before the first use. */
+  compiled: string | null;
+}
+
+/** Reads and checks everything but the weights' values. */
+export async function inspectModel(directory: string): Promise<ModelReport> {
+  const files = await findModelFiles(directory);
+  const tokenizer = await Tokenizer.load(files.tokenizerFile, files.config.vocabSize);
+  const source = await files.openWeights();
+  const tensors = [...source.tensors.values()];
+  try {
+    checkParameters(source, files.config, files.weightFiles[0]!);
+  } finally {
+    await source.close();
+  }
+  const fingerprint = await modelFingerprint(files);
+  const shape = stateShape(files.config);
+  const sizes = stateSizes(shape);
+  const compiled = compiledFolder(fingerprint, "f32");
+  const isCompiled = await access(compiled).then(
+    () => true,
+    () => false,
+  );
+  return {
+    directory: files.directory,
+    fingerprint,
+    config: files.config,
+    form: await loadForm(files.formFile, files.config, tokenizer),
+    parameters: tensors.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0),
+    dtypes: [...new Set(tensors.map(({ dtype }) => dtype))].sort(),
+    shape,
+    state: {
+      f32: 4 * (sizes.ssm + sizes.conv) + 8 * sizes.logDecay,
+      bf16: 2 * (sizes.ssm + sizes.conv) + 8 * sizes.logDecay,
+    },
+    compiled: isCompiled ? compiled : null,
+  };
+}

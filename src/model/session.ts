@@ -1,0 +1,139 @@
+/**
+ * The compiled graph as a function on typed arrays: one run of B padded sequences from B states. Knows ONNX Runtime,
+ * nothing of texts or files.
+ *
+ * Letters: B batch, T tokens, M scored positions, L layers, H heads, N state size, P head dimension, W convolution
+ * width kept, C convolution channels.
+ */
+import * as ort from "onnxruntime-node";
+import { PicasoError } from "../errors.js";
+import { type StateShape, stateSizes } from "../state/context-state.js";
+
+export interface SessionOptions {
+  device: "cpu";
+  threads: number;
+}
+
+/** States of a batch, per layer: ssm [B, H, N, P] and conv [B, W, C]. */
+export interface BatchState {
+  ssm: Float32Array[];
+  conv: Float32Array[];
+}
+
+export interface RunInputs {
+  /** [B, T], right-padded with any valid id. */
+  tokens: BigInt64Array;
+  /** [B], how many of each T are tokens. */
+  lengths: BigInt64Array;
+  past: BatchState;
+  /** Filled by the run; must not share memory with `past`. */
+  present: BatchState;
+  /** [M] positions in [0, B x T) to score. */
+  rows: BigInt64Array;
+  /** [M] tokens whose loss is wanted; absent when the logits are. */
+  targets?: BigInt64Array;
+}
+
+export interface RunOutputs {
+  /** [M, vocabulary], where no targets were given. */
+  logits: Float32Array;
+  /** [M], -log p(target), where targets were given. */
+  losses: Float32Array;
+  /** Per layer: [B, H] */
+  logDecay: Float32Array[];
+}
+
+export class ModelSession {
+  private constructor(
+    private readonly session: ort.InferenceSession,
+    private readonly shape: StateShape,
+  ) {}
+
+  static async create(modelPath: string, shape: StateShape, options: SessionOptions): Promise<ModelSession> {
+    try {
+      const session = await ort.InferenceSession.create(modelPath, {
+        executionProviders: [options.device],
+        intraOpNumThreads: options.threads,
+        graphOptimizationLevel: "all",
+        logSeverityLevel: 3,
+      });
+      return new ModelSession(session, shape);
+    } catch (cause) {
+      throw engineError(modelPath, cause);
+    }
+  }
+
+  async run(inputs: RunInputs): Promise<RunOutputs> {
+    const { shape } = this;
+    const batch = inputs.lengths.length;
+    const steps = inputs.tokens.length / batch;
+    const targets = inputs.targets ?? new BigInt64Array(inputs.rows.length);
+    const feeds: Record<string, ort.Tensor> = {
+      tokens: new ort.Tensor("int64", inputs.tokens, [batch, steps]),
+      lengths: new ort.Tensor("int64", inputs.lengths, [batch]),
+      rows: new ort.Tensor("int64", inputs.rows, [inputs.rows.length]),
+      targets: new ort.Tensor("int64", targets, [targets.length]),
+    };
+    const fetches: Record<string, ort.Tensor | null> = { [inputs.targets ? "losses" : "logits"]: null };
+    for (let layer = 0; layer < shape.layers; layer++) {
+      feeds[`past_ssm.${layer}`] = this.ssmTensor(inputs.past.ssm[layer]!, batch);
+      feeds[`past_conv.${layer}`] = this.convTensor(inputs.past.conv[layer]!, batch);
+      fetches[`present_ssm.${layer}`] = this.ssmTensor(inputs.present.ssm[layer]!, batch);
+      fetches[`present_conv.${layer}`] = this.convTensor(inputs.present.conv[layer]!, batch);
+      fetches[`log_decay.${layer}`] = null;
+    }
+    const results = await this.session.run(feeds, fetches).catch((cause) => {
+      throw engineError(`a run of ${batch} x ${steps} tokens`, cause);
+    });
+    const floats = (name: string) => (results[name]?.data ?? new Float32Array(0)) as Float32Array;
+    return {
+      logits: floats("logits"),
+      losses: floats("losses"),
+      logDecay: Array.from({ length: shape.layers }, (_, layer) => floats(`log_decay.${layer}`)),
+    };
+  }
+
+  async dispose(): Promise<void> {
+    await this.session.release();
+  }
+
+  private ssmTensor(data: Float32Array, batch: number): ort.Tensor {
+    const { heads, stateSize, headDim } = this.shape;
+    return new ort.Tensor("float32", data, [batch, heads, stateSize, headDim]);
+  }
+
+  private convTensor(data: Float32Array, batch: number): ort.Tensor {
+    return new ort.Tensor("float32", data, [batch, this.shape.convWidth, this.shape.convDim]);
+  }
+}
+
+/** A batch's states whose layers are views of one array each: for B = 1 that is the layout of a single state. */
+export interface PackedBatchState extends BatchState {
+  ssmAll: Float32Array;
+  convAll: Float32Array;
+}
+
+/** Room for the states of a batch, zeroed. */
+export function batchState(shape: StateShape, batch: number): PackedBatchState {
+  const { layers } = shape;
+  const { ssm, conv } = stateSizes(shape);
+  const ssmAll = new Float32Array(batch * ssm);
+  const convAll = new Float32Array(batch * conv);
+  return { ssmAll, convAll, ssm: cut(ssmAll, layers), conv: cut(convAll, layers) };
+}
+
+/** `parts` equal consecutive views of an array. */
+export function cut(array: Float32Array, parts: number): Float32Array[] {
+  const size = array.length / parts;
+  return Array.from({ length: parts }, (_, i) => array.subarray(i * size, (i + 1) * size));
+}
+
+function engineError(where: string, cause: unknown): PicasoError {
+  return new PicasoError("failed", {
+    where: `ONNX Runtime, ${where}`,
+    expected: "to run",
+    found: cause instanceof Error ? cause.message : String(cause),
+    next: "Run `picaso doctor`; if memory ran out, use a smaller model or shorter inputs.",
+    cause,
+  });
+}

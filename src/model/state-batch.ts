@@ -1,0 +1,188 @@
+/**
+ * B states that go through the session together, each with its own tokens: padded to one length, and in segments where
+ * they are long. Padding changes nothing: it has no time step.
+ *
+ * Letters: B batch, T tokens, M scored positions, L layers, H heads, W convolution width kept.
+ */
+import { throwIfAborted } from "../errors.js";
+import { ContextState, type StateShape } from "../state/context-state.js";
+import { type BatchState, batchState, cut, type ModelSession, type PackedBatchState } from "./session.js";
+
+/** Tokens of one sequence that a run takes at most: bounds the memory of activations, about 40 kB a token at D = 768. */
+export const SEGMENT_TOKENS = 512;
+
+/** What a sequence reads next, and where it predicts. */
+export interface Advance {
+  tokens: readonly number[];
+  /** Positions in `tokens` after which to predict, ascending. @default none */
+  rows?: readonly number[];
+  /** The tokens to be predicted at `rows`: losses are wanted instead of logits. All sequences have them or none. */
+  targets?: readonly number[];
+}
+
+export interface Predictions {
+  /** [rows, vocabulary] where rows were given without targets. */
+  logits: Float32Array;
+  /** [rows], -log p(target), where targets were given. */
+  losses: Float32Array;
+}
+
+export interface RunOptions {
+  signal?: AbortSignal;
+  /** Called with the number of tokens that have gone through. */
+  onTokens?: (tokens: number) => void;
+}
+
+export class StateBatch {
+  private readonly shape: StateShape;
+  private readonly logDecay: Float64Array[];
+  private readonly tokens: number[];
+  private past: BatchState;
+  /** Two sets of buffers that take turns: a run reads one and writes the other. */
+  private readonly buffers: PackedBatchState[] = [];
+  private turn = 0;
+
+  /** The given states are only read. */
+  constructor(
+    private readonly session: ModelSession,
+    private readonly initial: readonly ContextState[],
+  ) {
+    this.shape = initial[0]!.shape;
+    this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
+    this.tokens = initial.map((state) => state.tokens);
+    this.past = gather(initial, this.shape);
+  }
+
+  /** Runs each sequence's tokens from its state, and moves the state behind them. */
+  async advance(steps: readonly Advance[], options: RunOptions = {}): Promise<Predictions[]> {
+    const longest = Math.max(...steps.map(({ tokens }) => tokens.length));
+    const parts = steps.map(() => ({ logits: [] as Float32Array[], losses: [] as Float32Array[] }));
+    for (let start = 0; start < longest; start += SEGMENT_TOKENS) {
+      throwIfAborted(options.signal, "model");
+      const segment = packSegment(steps, start, Math.min(SEGMENT_TOKENS, longest - start));
+      const present = this.nextBuffers();
+      const outputs = await this.session.run({ ...segment, past: this.past, present });
+      this.past = present;
+      this.accumulate(outputs.logDecay);
+      distribute(segment.rowCounts, outputs, parts);
+      options.onTokens?.(segment.tokenCount);
+    }
+    for (const [index, { tokens }] of steps.entries()) this.tokens[index]! += tokens.length;
+    return parts.map(({ logits, losses }) => ({ logits: join(logits), losses: join(losses) }));
+  }
+
+  /** The state of one sequence. For B = 1 it is not a copy, and the second `advance` from now overwrites it. */
+  state(index: number): ContextState {
+    return new ContextState({
+      fingerprint: this.initial[index]!.fingerprint,
+      shape: this.shape,
+      tokens: this.tokens[index]!,
+      ssm: this.extract("ssm", index),
+      conv: this.extract("conv", index),
+      logDecay: this.logDecay[index]!.slice(),
+    });
+  }
+
+  private nextBuffers(): PackedBatchState {
+    this.turn = 1 - this.turn;
+    this.buffers[this.turn] ??= batchState(this.shape, this.initial.length);
+    return this.buffers[this.turn]!;
+  }
+
+  private extract(name: "ssm" | "conv", index: number): Float32Array {
+    const whole = this.buffers[this.turn]?.[`${name}All`];
+    if (!whole) return this.initial[index]![name];
+    if (this.initial.length === 1) return whole;
+    const own = new Float32Array(whole.length / this.initial.length);
+    const part = own.length / this.shape.layers;
+    for (const [layer, values] of this.past[name].entries()) {
+      own.set(values.subarray(index * part, (index + 1) * part), layer * part);
+    }
+    return own;
+  }
+
+  /** Adds a run's log decays, per layer [B, H], to each sequence's [L, H], in float64. */
+  private accumulate(run: readonly Float32Array[]): void {
+    const { heads } = this.shape;
+    for (const [index, total] of this.logDecay.entries()) {
+      for (const [layer, values] of run.entries()) {
+        for (let head = 0; head < heads; head++) total[layer * heads + head]! += values[index * heads + head]!;
+      }
+    }
+  }
+}
+
+/** Per layer, the states of the batch side by side; those of a single sequence are views, not copies. */
+function gather(states: readonly ContextState[], shape: StateShape): BatchState {
+  const { layers } = shape;
+  if (states.length === 1) return { ssm: cut(states[0]!.ssm, layers), conv: cut(states[0]!.conv, layers) };
+  const batch = batchState(shape, states.length);
+  for (const [index, state] of states.entries()) {
+    for (const name of ["ssm", "conv"] as const) {
+      for (const [layer, values] of cut(state[name], layers).entries()) {
+        batch[name][layer]!.set(values, index * values.length);
+      }
+    }
+  }
+  return batch;
+}
+
+/** The inputs of one run: tokens `[start, start + length)` of each sequence, and what of its rows falls there. */
+function packSegment(steps: readonly Advance[], start: number, length: number) {
+  const tokens = new BigInt64Array(steps.length * length);
+  const lengths = new BigInt64Array(steps.length);
+  const rows: number[] = [];
+  const targets: number[] = [];
+  const rowCounts: number[] = [];
+  let tokenCount = 0;
+  for (const [index, step] of steps.entries()) {
+    const end = Math.min(step.tokens.length, start + length);
+    for (let t = start; t < end; t++) tokens[index * length + t - start] = BigInt(step.tokens[t]!);
+    lengths[index] = BigInt(Math.max(0, end - start));
+    tokenCount += Math.max(0, end - start);
+    const before = rows.length;
+    for (const [i, row] of (step.rows ?? []).entries()) {
+      if (row < start || row >= end) continue;
+      rows.push(index * length + row - start);
+      if (step.targets) targets.push(step.targets[i]!);
+    }
+    rowCounts.push(rows.length - before);
+  }
+  const isScored = steps.some((step) => step.targets);
+  return {
+    tokens,
+    lengths,
+    rows: BigInt64Array.from(rows, BigInt),
+    ...(isScored && { targets: BigInt64Array.from(targets, BigInt) }),
+    rowCounts,
+    tokenCount,
+  };
+}
+
+/** Gives each sequence its part of a run's predictions. */
+function distribute(
+  rowCounts: readonly number[],
+  outputs: Predictions,
+  parts: readonly { logits: Float32Array[]; losses: Float32Array[] }[],
+): void {
+  const total = rowCounts.reduce((a, b) => a + b, 0);
+  if (total === 0) return;
+  const width = outputs.logits.length / total;
+  let row = 0;
+  for (const [index, count] of rowCounts.entries()) {
+    if (outputs.losses.length > 0) parts[index]!.losses.push(outputs.losses.subarray(row, row + count));
+    else parts[index]!.logits.push(outputs.logits.subarray(row * width, (row + count) * width));
+    row += count;
+  }
+}
+
+function join(parts: readonly Float32Array[]): Float32Array {
+  if (parts.length === 1) return parts[0]!;
+  const whole = new Float32Array(parts.reduce((total, part) => total + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

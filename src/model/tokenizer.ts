@@ -1,0 +1,73 @@
+/** The model's own tokenizer.json: text to token ids and back. Special tokens are never added by themselves. */
+import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
+import { PicasoError } from "../errors.js";
+import { readText } from "./checkpoint/text-file.js";
+
+export class Tokenizer {
+  private constructor(private readonly tokenizer: HubTokenizer) {}
+
+  /** Reads a tokenizer.json for a model of `vocabSize` embeddings. Throws `bad-file` when the two do not fit. */
+  static async load(path: string, vocabSize: number): Promise<Tokenizer> {
+    const text = await readText(path, "tokenizer.json of the model", "tokenizer");
+    const { tokenizer, largestId } = parse(text, path);
+    if (largestId >= vocabSize) {
+      throw new PicasoError("bad-file", {
+        where: path,
+        expected: `token ids below ${vocabSize}, the model's vocab_size`,
+        found: `id ${largestId}`,
+        next: "This tokenizer belongs to another model: use the tokenizer.json of this one.",
+      });
+    }
+    return new Tokenizer(tokenizer);
+  }
+
+  encode(text: string): number[] {
+    if (text === "") return [];
+    return this.tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+
+  /** Special tokens are left out of the text. */
+  decode(ids: readonly number[]): string {
+    if (ids.length === 0) return "";
+    return this.tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  }
+}
+
+interface TokenizerFile {
+  model: { vocab: Record<string, number> };
+  added_tokens?: { id: number }[];
+}
+
+function parse(text: string, where: string): { tokenizer: HubTokenizer; largestId: number } {
+  try {
+    const file = JSON.parse(text) as TokenizerFile;
+    const ids = [...Object.values(file.model.vocab), ...(file.added_tokens ?? []).map((token) => token.id)];
+    if (!ids.every((id) => Number.isInteger(id) && id >= 0)) throw new Error("a token id that is not a whole number");
+    const largestId = ids.reduce((a, b) => Math.max(a, b), -1);
+    return { tokenizer: new HubTokenizer(withUnicodeDigits(file) as object, {}), largestId };
+  } catch (cause) {
+    throw new PicasoError("bad-file", {
+      where,
+      expected: "a Hugging Face tokenizer.json with model.vocab",
+      found: cause instanceof Error ? cause.message : String(cause),
+      next: "Download the file again.",
+      cause,
+    });
+  }
+}
+
+/**
+ * The same tokenizer with its `Digits` steps written as patterns: they split at every numeric character of Unicode
+ * (as in ` ½`), where the library's own step knows 0 to 9 only.
+ */
+function withUnicodeDigits(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withUnicodeDigits);
+  if (typeof value !== "object" || value === null) return value;
+  if ("type" in value && value.type === "Digits" && "individual_digits" in value) {
+    const pattern = { Regex: value.individual_digits ? "\\p{N}" : "\\p{N}+" };
+    return { type: "Split", pattern, behavior: "Isolated", invert: false };
+  }
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, key === "model" ? item : withUnicodeDigits(item)]),
+  );
+}

@@ -1,0 +1,170 @@
+/**
+ * How the values of a state are stored: as they are (f32), or rounded to bfloat16 (half the size, 8 bits of precision).
+ * Adding a codec: one entry in `codecs` when a value becomes one stored value; a branch in `packTensor` and
+ * `unpackTensor` when it needs further tensors, such as scales. Decays never pass through a codec.
+ */
+import { PicasoError } from "../errors.js";
+import type { SafetensorsDtype, TensorToWrite } from "./safetensors.js";
+
+export type Codec = "f32" | "bf16";
+
+interface ValueCodec {
+  dtype: SafetensorsDtype;
+  /** Largest magnitude that stays finite in this form. */
+  largest: number;
+  encode(values: Float32Array): Uint8Array;
+  decode(bytes: Uint8Array): Float32Array;
+}
+
+const codecs: Record<Codec, ValueCodec> = {
+  f32: { dtype: "F32", largest: 3.4028234663852886e38, encode: bytesOf, decode: floatsOf },
+  bf16: { dtype: "BF16", largest: 3.3895313892515355e38, encode: roundToBf16, decode: widenBf16 },
+};
+
+export const codecNames = Object.keys(codecs) as Codec[];
+
+export function isCodec(name: string): name is Codec {
+  return Object.hasOwn(codecs, name);
+}
+
+/**
+ * Little-endian bytes of the values; bf16 rounds to nearest, ties to even, and keeps infinities and NaN. The bytes may
+ * share memory with `values`.
+ */
+export function encodeValues(codec: Codec, values: Float32Array): Uint8Array {
+  return codecOf(codec).encode(values);
+}
+
+/** The values in `bytes`; may share memory with them. */
+export function decodeValues(codec: Codec, bytes: Uint8Array): Float32Array {
+  const { decode, dtype } = codecOf(codec);
+  const width = dtype === "F32" ? 4 : 2;
+  if (bytes.length % width === 0) return decode(bytes);
+  throw new PicasoError("bad-argument", {
+    where: `${codec} values`,
+    expected: `a multiple of ${width} bytes`,
+    found: `${bytes.length}`,
+    next: "Pass the bytes of whole values.",
+  });
+}
+
+/** A tensor's place in a file that is being read. */
+export interface StoredTensor {
+  dtype: SafetensorsDtype;
+  shape: number[];
+  bytes: Uint8Array;
+}
+
+/** The tensors that store `values` under `name`. Throws `bad-argument` for values that would not come back finite. */
+export function packTensor(codec: Codec, name: string, shape: number[], values: Float32Array): TensorToWrite[] {
+  const { dtype, encode, largest } = codecOf(codec);
+  assertWithin(values, largest, "bad-argument", name);
+  return [{ name, dtype, shape, bytes: encode(values) }];
+}
+
+/**
+ * Reads back what {@link packTensor} stored under `name`; `read` gives a tensor of the file by name. Throws `bad-file`,
+ * naming `where`, for another dtype or values that are not finite.
+ */
+export function unpackTensor(
+  codec: Codec,
+  name: string,
+  read: (name: string) => StoredTensor,
+  where: string,
+): { shape: number[]; values: Float32Array } {
+  const { dtype, decode, largest } = codecOf(codec);
+  const stored = read(name);
+  if (stored.dtype !== dtype) {
+    throw new PicasoError("bad-file", {
+      where: `${where}, tensor ${name}`,
+      expected: `dtype ${dtype} for codec ${codec}`,
+      found: stored.dtype,
+      next: "The file was not written by this program: encode the passage again.",
+    });
+  }
+  const values = decode(stored.bytes);
+  assertWithin(values, largest, "bad-file", `${where}, tensor ${name}`);
+  return { shape: stored.shape, values };
+}
+
+function codecOf(codec: Codec): ValueCodec {
+  if (isCodec(codec)) return codecs[codec];
+  throw new PicasoError("bad-argument", {
+    where: "codec",
+    expected: codecNames.join(" or "),
+    found: String(codec),
+    next: "Pass one of these names.",
+  });
+}
+
+function assertWithin(values: Float32Array, largest: number, code: "bad-argument" | "bad-file", where: string): void {
+  // Comparisons that NaN fails too; four at a time take half as long.
+  let at = 0;
+  for (const last = values.length - 3; at < last; at += 4) {
+    const a = Math.abs(values[at]!);
+    const b = Math.abs(values[at + 1]!);
+    const c = Math.abs(values[at + 2]!);
+    const d = Math.abs(values[at + 3]!);
+    if (!(a <= largest && b <= largest && c <= largest && d <= largest)) break;
+  }
+  for (let i = at; i < values.length; i++) {
+    if (Math.abs(values[i]!) <= largest) continue;
+    throw new PicasoError(code, {
+      where: `${where}, value ${i}`,
+      expected: `a finite number of at most ${largest}`,
+      found: `${values[i]}`,
+      next: "The state is damaged: encode the passage again.",
+    });
+  }
+}
+
+function bytesOf(values: Float32Array): Uint8Array {
+  assertLittleEndian();
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+function floatsOf(bytes: Uint8Array): Float32Array {
+  assertLittleEndian();
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
+  return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4);
+}
+
+function roundToBf16(values: Float32Array): Uint8Array {
+  assertLittleEndian();
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const halves = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) {
+    const b = bits[i]!;
+    const nan = (b & 0x7fffffff) > 0x7f800000;
+    // A NaN whose payload sits in the low half would round to infinity: set the quiet bit instead.
+    halves[i] = nan ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
+  }
+  return new Uint8Array(halves.buffer);
+}
+
+function widenBf16(bytes: Uint8Array): Float32Array {
+  assertLittleEndian();
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
+  const count = aligned.length / 2;
+  const bits = new Int32Array(count);
+  // Two a step: twice as fast as one.
+  const pairs = new Int32Array(aligned.buffer, aligned.byteOffset, count >> 1);
+  for (let i = 0; i < pairs.length; i++) {
+    const pair = pairs[i]!;
+    bits[2 * i] = pair << 16;
+    bits[2 * i + 1] = pair & 0xffff0000;
+  }
+  if (count % 2 === 1) bits[count - 1] = (aligned[2 * count - 2]! << 16) | (aligned[2 * count - 1]! << 24);
+  return new Float32Array(bits.buffer);
+}
+
+/** Typed arrays use the machine's byte order; the files are little-endian. */
+function assertLittleEndian(): void {
+  if (new Uint8Array(new Uint16Array([1]).buffer)[0] === 1) return;
+  throw new PicasoError("unsupported", {
+    where: "state codec",
+    expected: "a little-endian machine",
+    found: "a big-endian one",
+    next: "Run on x86-64, ARM64 or another little-endian machine.",
+  });
+}
