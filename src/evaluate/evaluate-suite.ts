@@ -1,5 +1,5 @@
 /** One call of `picaso eval`: data to queries, queries to results, results to files. */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { writeWhole } from "../cache.js";
 import { PicasoError } from "../errors.js";
 import type { LanguageModel } from "../model/language-model.js";
@@ -109,8 +109,16 @@ export function planOf({ ks, methods = evaluationMethods, piconcatMost, suite }:
 
 /** What distinguishes one run from another, in the journal and the report. */
 export function settingsOf(options: EvaluateOptions): Record<string, unknown> {
-  const { suite, data, retrieval, seed, passageTokens, pool } = options;
-  return { suite, data, retrieval, seed, passageTokens, pool };
+  const { suite, retrieval, seed, passageTokens, pool } = options;
+  // Names without folders: the same file elsewhere is the same run.
+  return {
+    suite,
+    data: basename(options.data),
+    retrieval,
+    seed,
+    passageTokens,
+    pool: pool.map((file) => basename(file)),
+  };
 }
 
 function noQueries({ data }: EvaluateOptions): PicasoError {

@@ -1,5 +1,5 @@
 /** Plain perplexity of a WikiText token file: each article alone, from a beginning of sequence, every token scored. */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { writeWhole } from "../cache.js";
 import { resolveDataFile } from "../hub/data-file.js";
 import { beginning } from "../model/form.js";
@@ -20,7 +20,12 @@ export async function measurePerplexity(model: LanguageModel, options: EvaluateO
   const articles = await readWikiText(
     await resolveDataFile(options.data, { offline: options.offline, signal: options.signal }),
   );
-  const settings = { suite: "perplexity", data: options.data, model: model.fingerprint, articles: articles.length };
+  const settings = {
+    suite: "perplexity",
+    data: basename(options.data),
+    model: model.fingerprint,
+    articles: articles.length,
+  };
   const journal = await Journal.open<ScoredArticle>(join(options.out, "articles.jsonl"), settings);
   const known = new Set(journal.entries.map(({ id }) => id));
   const begin = beginning(model);
