@@ -11,8 +11,9 @@ export interface Progress {
   unit: "bytes" | "files" | "passages" | "queries" | "steps";
 }
 
-/** Seconds between lines of progress where there is no terminal. */
+/** Seconds between lines of progress for people where there is no terminal, and for programs. */
 const lineInterval = 5;
+const jsonInterval = 0.1;
 
 export class Reporter {
   private readonly json: boolean;
@@ -51,6 +52,10 @@ export class Reporter {
       this.lastLine = now;
     }
     if (this.json) {
+      const isDue =
+        now - this.lastLine >= jsonInterval || this.lastLine === this.since || progress.done === progress.total;
+      if (!isDue) return;
+      this.lastLine = now;
       process.stderr.write(`${JSON.stringify({ progress: label, ...progress, ...this.pace(progress, now) })}\n`);
     } else if (process.stderr.isTTY) {
       this.drawBar(progress, now);
@@ -91,7 +96,9 @@ export class Reporter {
 
   private describe(progress: Progress, now: number): string {
     const { perSecond, secondsLeft } = this.pace(progress, now);
-    const done = `${quantity(progress.done, progress.unit)} of ${quantity(progress.total, progress.unit)}`;
+    const { unit } = progress;
+    const amount = unit === "bytes" ? quantity(progress.done, unit) : progress.done.toLocaleString("en");
+    const done = `${amount} of ${quantity(progress.total, unit)}`;
     if (!perSecond) return done;
     return `${done}, ${quantity(perSecond, progress.unit)}/s, ${duration(secondsLeft)} left`;
   }
