@@ -76,10 +76,9 @@ async function writeResults(
   results: readonly QueryResult[],
   settings: Record<string, unknown>,
 ): Promise<Evaluated> {
-  const { methods } = planOf(options);
   const states = new ContextStates(model);
   const sample = queries.filter(({ contexts }) => contexts.length > 0).slice(0, options.timings);
-  const timings = await measureTimings(model, states, sample, methods, options.ks, options.signal);
+  const timings = await measureTimings(model, states, sample, planOf(options), options.signal);
   const pictures = await Promise.all(
     (["caso", "picaso-s"] as const).map((method) =>
       measureWeights(states, queries.slice(0, Math.max(16, options.scatter)), method, pictureContexts),
