@@ -6,6 +6,7 @@ import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { ContextState } from "../state/context-state.js";
 import type { EvaluationQuery } from "./query.js";
+import { Random } from "./random.js";
 
 /** Queries of random tokens, each with `contexts` contexts of 5 to 12 tokens; neighbours have all but one in common. */
 export function randomQueries(model: LanguageModel, count: number, contexts: number): EvaluationQuery[] {
@@ -56,4 +57,20 @@ export async function composedLoss(
   const states: ContextState[] = [];
   for (const rank of order) states.push(await model.encode(joined(model, query, [rank])));
   return plainLoss(model, query.prompt, query.target, compose(states, method));
+}
+
+const words = (
+  "tower bridge river garden castle market harbour winter summer council railway painter museum forest island " +
+  "mountain village church school engine letter window silver copper stone"
+).split(" ");
+
+/** The text of a WikiText token file with made-up articles of some 2,500 characters. */
+export function wikiText(articles: number): string {
+  const random = Random.of(7);
+  const word = () => words[random.below(words.length)]!;
+  const sentence = () => `The ${word()} of the ${word()} was near the ${word()} in ${1800 + random.below(200)} .`;
+  const paragraph = () => Array.from({ length: 10 }, sentence).join(" ");
+  const article = (number: number) =>
+    ` = Article ${number} = \n \n${Array.from({ length: 5 }, () => ` ${paragraph()} \n`).join("")} \n`;
+  return Array.from({ length: articles }, (_, number) => article(number)).join("");
 }
