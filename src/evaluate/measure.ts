@@ -12,6 +12,7 @@ import type { ContextStates } from "./context-states.js";
 import { type Cells, cellsOf, contextsRead, type EvaluationMethod, type Start, startKey, startOf } from "./methods.js";
 import type { EvaluationQuery } from "./query.js";
 import { readOrders } from "./read-orders.js";
+import { smallBatches } from "./small-batches.js";
 
 export interface Plan extends Cells {
   /** Generates a greedy answer of at most this many tokens; 0 for none. */
@@ -85,8 +86,10 @@ export async function measureStarts(
   const prompts = starts.map(({ kind }) => [...(kind === "none" ? beginning(model) : []), ...query.prompt]);
   const sequences = prompts.map((prompt) => ({ tokens: [...prompt, ...query.target] }));
   const outcomes = new Array<Outcome>(starts.length);
-  // States are made a batch at a time: those of all starts together would be many times the model's size.
-  for (const group of groupByLength(sequences, mostSequences(model.stateShape))) {
+  // States are made a batch at a time: those of all starts together would be many times the model's size. Answers are
+  // written token by token, where only large batches use the engine well.
+  const groups = answerTokens > 0 ? groupByLength(sequences, mostSequences(model.stateShape)) : smallBatches(sequences);
+  for (const group of groups) {
     const states = group.map((index) => makeState(starts[index]!));
     const losses = await model.score(
       group.map((index, i) => ({ ...sequences[index]!, state: states[i], from: prompts[index]!.length })),
