@@ -14,7 +14,7 @@ export interface ReportContent {
 }
 
 const style = `
-  body { font: 15px/1.5 Helvetica, Arial, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+  body { font: 15px/1.5 Helvetica, Arial, sans-serif; max-width: 88rem; margin: 2rem auto; padding: 0 1rem;
     color: #111; background: white; }
   table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
   th, td { padding: 0.1rem 0.5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }

@@ -85,15 +85,12 @@ export function domainOf(values: readonly number[], room = 0.05): [low: number, 
 }
 
 /**
- * Names at the right edge, each at the height of its method's last point, moved where they would cover each other.
+ * Names at the right edge, each at the height of its method's last point, that of the largest k, moved where they would
+ * cover each other.
  * `height` is that of the drawing, `domain` that of its y axis.
  */
 export function endLabels(points: readonly Point[], domain: readonly [number, number], height: number): Plot.Markish {
-  const last = new Map<string, Point>();
-  for (const point of points) {
-    const known = last.get(point.method);
-    if (!known || point.x >= known.x) last.set(point.method, point);
-  }
+  const last = new Map(points.map((point) => [point.method, point]));
   const [low, high] = domain;
   const gap = ((high - low) * 14) / height;
   const ends = [...last.values()].sort((a, b) => a.y - b.y);
