@@ -29,8 +29,8 @@ Suites:
   needle     find planted facts among distractors (a WikiText token file as haystack)
   perplexity plain perplexity of a WikiText token file
 
-A run writes queries.jsonl, summary.json and report.html into --out; run again, it goes
-on where it stopped.
+A run writes queries.jsonl, summary.json, report.html and plots/*.svg into --out; run again,
+it goes on where it stopped.
 
 Examples:
   $ picaso eval wikitext --data wiki.test.tokens --queries 500

@@ -10,11 +10,8 @@ export class ContextStates {
   private readonly states = new Map<string, ContextState>();
   private readonly capacity: number;
   private readonly codec: Codec;
-  /** Tokens read into states so far. */
-  tokens = 0;
-  seconds = 0;
 
-  /** Keeps about `memory` bytes of states; `codec` passes each through its stored form. */
+  /** Keeps about `memory` bytes of states; {@link stored} passes them through `codec`. */
   constructor(
     private readonly model: LanguageModel,
     { memory = 2e9, codec = "f32" }: { memory?: number; codec?: Codec } = {},
@@ -24,20 +21,17 @@ export class ContextStates {
     this.codec = codec;
   }
 
-  /** The states of these contexts, in their order. */
+  /** The states of these contexts as they were read, in their order. */
   async get(contexts: readonly EvaluationContext[], signal?: AbortSignal): Promise<ContextState[]> {
     const missing = [...new Map(contexts.map((context) => [context.id, context])).values()].filter(
       ({ id }) => !this.states.has(id),
     );
-    const start = performance.now();
     const begin = beginning(this.model);
-    const onTokens = (tokens: number) => {
-      this.tokens += tokens;
-    };
-    const requests = missing.map(({ tokens }) => [...begin, ...tokens]);
-    const encoded = await this.model.encodeMany(requests, { signal, onTokens });
-    this.seconds += (performance.now() - start) / 1000;
-    const fresh = new Map(missing.map(({ id }, i) => [id, this.stored(encoded[i]!)]));
+    const fresh = new Map<string, ContextState>();
+    // One by one: in a batch the last digit can depend on what else is in it, and so on what was known before.
+    for (const { id, tokens } of missing) {
+      fresh.set(id, await this.model.encode([...begin, ...tokens], { signal }));
+    }
     const found = contexts.map(({ id }) => fresh.get(id) ?? this.states.get(id)!);
     for (const [i, { id }] of contexts.entries()) {
       this.states.delete(id);
@@ -50,7 +44,13 @@ export class ContextStates {
     return found;
   }
 
-  private stored(state: ContextState): ContextState {
-    return this.codec === "f32" ? state : ContextState.fromBytes(state.toBytes(this.codec));
+  /** Whether what comes out of the database differs from what was read. */
+  get isLossy(): boolean {
+    return this.codec !== "f32";
+  }
+
+  /** A state as the database would give it back. */
+  stored(state: ContextState): ContextState {
+    return this.isLossy ? ContextState.fromBytes(state.toBytes(this.codec)) : state;
   }
 }
