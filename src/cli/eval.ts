@@ -81,6 +81,7 @@ export function evalCommand(): Command {
         "layers",
         "conv",
         "codec",
+        "shared",
       ]),
     )
     .addHelpText("after", examples)

@@ -110,6 +110,20 @@ test("the oracle ranks what BM25 finds by the loss with each context alone", asy
   }
 });
 
+test("shared: only weights that do not sum to one change", async () => {
+  const values = await run("shared");
+  expectDistinct(values("picaso-s", 2));
+  expectDistinct(values("caso", 2));
+  for (const [method, k] of [
+    ["soup", 2],
+    ["picaso-s", 1],
+  ] as const) {
+    const [first, ...others] = values(method, k);
+    for (const value of others) expect(Math.abs(value - first!) / first!).toBeLessThan(1e-6);
+  }
+  expectEqual(values("concat", 2));
+});
+
 test.each([
   ["an unknown kind", { ablation: "colour" }],
   ["another suite", { ablation: "conv", suite: "msmarco" }],
@@ -119,24 +133,42 @@ test.each([
 
 describe("adjustments by hand", () => {
   const order = [1, 0];
+  const anySample = [
+    { id: "s0", tokens: [5, 6, 7, 8, 9] },
+    { id: "s1", tokens: [11, 3, 12] },
+  ];
 
   test.each([
     ["layers", { kind: "layers", from: 1, to: 2 } as const],
     ["conv last", { kind: "conv", choice: "last" } as const],
     ["conv zero", { kind: "conv", choice: "zero" } as const],
+    ["weights that sum to one", { kind: "sum-to-one" } as const],
+    ["shared part once", { kind: "shared-once", sample: anySample } as const],
   ])("%s", async (_, adjustment) => {
     const query = randomQueries(model, 1, 2)[0]!;
-    const plan = { methods: ["soup" as const], ks: [2], piconcatMost: 0, answerTokens: 0, adjustment };
+    const method = adjustment.kind === "sum-to-one" || adjustment.kind === "shared-once" ? "picaso-s" : "soup";
+    const plan = { methods: [method] as const, ks: [2], piconcatMost: 0, answerTokens: 0, adjustment };
     const [measured] = await measureMethods(model, new ContextStates(model), query, plan);
 
     const states = await model.encodeMany(order.map((rank) => joined(model, query, [rank])));
     const best = states[1]!;
-    const composed = compose(states, "soup");
-    const { layers } = model.config;
+    const composed = compose(states, method);
+    const { layers, heads } = model.config;
     const ssm = composed.ssm.slice();
     const conv = composed.conv.slice();
     if (adjustment.kind === "conv") conv.set(adjustment.choice === "last" ? best.conv : new Float32Array(conv.length));
-    else {
+    else if (adjustment.kind === "sum-to-one" || adjustment.kind === "shared-once") {
+      // Two contexts: W_1 = (1 + A_2) / 2 and W_2 = (1 + A_1) / 2, so that they sum to 1 + (A_1 + A_2) / 2.
+      const sample = adjustment.kind === "shared-once" ? adjustment.sample : [];
+      const mean = await model.encodeMany(sample.map((_, i) => joined(model, { ...query, contexts: sample }, [i])));
+      const size = ssm.length / (layers * heads);
+      for (let i = 0; i < ssm.length; i++) {
+        const head = Math.floor(i / size);
+        const total = 1 + states.reduce((sum, state) => sum + Math.exp(state.logDecay[head]!), 0) / 2;
+        const shared = mean.reduce((sum, state) => sum + state.ssm[i]!, 0) / sample.length;
+        ssm[i] = sample.length > 0 ? ssm[i]! + (1 - total) * shared : ssm[i]! / total;
+      }
+    } else {
       for (const [own, other] of [[ssm, best.ssm] as const, [conv, best.conv] as const]) {
         const size = own.length / layers;
         for (let i = 0; i < own.length; i++) if (Math.floor(i / size) !== 1) own[i] = other[i]!;

@@ -1,4 +1,5 @@
 /** The states of contexts, each computed once while it stays in memory: the offline side of an evaluation. */
+import { compose } from "../compose/compose.js";
 import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { Codec } from "../state/codec.js";
@@ -8,6 +9,7 @@ import type { EvaluationContext } from "./query.js";
 export class ContextStates {
   /** Least recently used first. */
   private readonly states = new Map<string, ContextState>();
+  private readonly means = new WeakMap<readonly EvaluationContext[], Promise<ContextState>>();
   private readonly capacity: number;
   private readonly codec: Codec;
 
@@ -42,6 +44,14 @@ export class ContextStates {
       this.states.delete(id);
     }
     return found;
+  }
+
+  /** The mean state of a sample of contexts, computed once. */
+  mean(sample: readonly EvaluationContext[], signal?: AbortSignal): Promise<ContextState> {
+    const known = this.means.get(sample);
+    const mean = known ?? this.get(sample, signal).then((states) => compose(states, "soup"));
+    this.means.set(sample, mean);
+    return mean;
   }
 
   /** Whether what comes out of the database differs from what was read. */

@@ -7,7 +7,7 @@ import { groupByLength, mostSequences } from "../model/batch.js";
 import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { ContextState } from "../state/context-state.js";
-import { type Adjustment, adjust } from "./adjustment.js";
+import { type Adjustment, adjustedComposition } from "./adjustment.js";
 import type { ContextStates } from "./context-states.js";
 import { type Cells, cellsOf, contextsRead, type EvaluationMethod, type Start, startKey, startOf } from "./methods.js";
 import type { EvaluationQuery } from "./query.js";
@@ -72,6 +72,7 @@ export async function measureStarts(
   const stored = single.map((state) => contextStates.stored(state));
   const orders = starts.flatMap((start) => (start.kind === "read" ? start.orders : []));
   const read = await readOrders(model, query.contexts, single, orders, signal);
+  const shared = adjustment?.kind === "shared-once" ? await contextStates.mean(adjustment.sample, signal) : undefined;
 
   const makeState = (start: Start): ContextState | undefined => {
     if (start.kind === "none") return undefined;
@@ -80,8 +81,8 @@ export async function measureStarts(
       return finals.length === 1 ? finals[0] : compose(finals, "soup");
     }
     const chosen = start.order.map((rank) => stored[rank]!);
-    const composed = compose(chosen, start.method);
-    return adjustment ? adjust(adjustment, composed, chosen) : composed;
+    if (!adjustment) return compose(chosen, start.method);
+    return adjustedComposition(adjustment, chosen, start.method, shared);
   };
   const prompts = starts.map(({ kind }) => [...(kind === "none" ? beginning(model) : []), ...query.prompt]);
   const sequences = prompts.map((prompt) => ({ tokens: [...prompt, ...query.target] }));
