@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { writeWhole } from "../cache.js";
 import { PicasoError } from "../errors.js";
 import type { LanguageModel } from "../model/language-model.js";
-import type { Codec } from "../state/codec.js";
+import { type Codec, codecNames } from "../state/codec.js";
 import type { Adjustment } from "./adjustment.js";
 import { type Evaluated, type EvaluateOptions, planOf, settingsOf } from "./evaluate-suite.js";
 import type { EvaluationMethod } from "./methods.js";
@@ -39,7 +39,7 @@ export const ablations: Record<string, (model: LanguageModel) => Variant[]> = {
   },
   conv: () =>
     (["mean", "last", "zero"] as const).map((choice) => ({ name: choice, adjustment: { kind: "conv", choice } })),
-  codec: () => (["f32", "bf16"] as const).map((codec) => ({ name: codec, codec })),
+  codec: () => codecNames.map((codec) => ({ name: codec, codec })),
 };
 
 export async function runAblation(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {

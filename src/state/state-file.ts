@@ -1,13 +1,15 @@
 /**
- * The file of one state: safetensors with the tensors `logDecay` [L, H], `ssm` [L, H, N, P] and `conv` [L, W, C], and
- * the metadata of state-header.ts. Letters as in context-state.ts.
+ * The file of one state: safetensors with the tensors `logDecay` [L, H], `ssm` [L, H, N, P] and `conv` [L, W, C], with
+ * `ssm.scale` [L, H, N] and `conv.scale` [L, W] for the codec int8, and the metadata of state-header.ts. Letters as in
+ * context-state.ts.
  *
  * context-state.ts and this file import each other; each uses the other only inside functions.
  */
 import { PicasoError } from "../errors.js";
 import { crc32 } from "./checksum.js";
-import { type Codec, decodeValues, packTensor, type StoredTensor, unpackTensor } from "./codec.js";
+import { type Codec, decodeValues, packTensor, unpackTensor } from "./codec.js";
 import { ContextState, type ContextStateInit } from "./context-state.js";
+import type { StoredTensor } from "./int8.js";
 import { safetensorsHeaderSize, type TensorToWrite, writeSafetensors } from "./safetensors.js";
 import { hex, metadataEntries, parseStateHeader, type StateMetadata, sealHeader } from "./state-header.js";
 

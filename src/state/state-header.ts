@@ -4,7 +4,7 @@
  */
 import { PicasoError } from "../errors.js";
 import { crc32 } from "./checksum.js";
-import { type Codec, codecNames, isCodec } from "./codec.js";
+import { type Codec, codecChoice, isCodec } from "./codec.js";
 import { parseSafetensorsHeader, type SafetensorsHeader, safetensorsHeaderSize } from "./safetensors.js";
 
 /** Raised when files can no longer be read as those of this version are. */
@@ -79,7 +79,7 @@ export function parseStateHeader(
   const tokens = Number(field("tokens", /^(0|[1-9][0-9]{0,15})$/, "a whole number"));
   if (!Number.isSafeInteger(tokens)) throw badFile(`${where}, metadata tokens`, "at most 2^53 - 1", `${tokens}`);
   const codec = field("codec", /^/, "a codec's name");
-  if (!isCodec(codec)) throw unsupported(`${where}, metadata codec`, codecNames.join(" or "), JSON.stringify(codec));
+  if (!isCodec(codec)) throw unsupported(`${where}, metadata codec`, codecChoice, JSON.stringify(codec));
   const extra = [...entries].filter(([key]) => key.startsWith(EXTRA)).map(([key, v]) => [key.slice(EXTRA.length), v]);
   const metadata: StateMetadata = {
     fingerprint: field("fingerprint", /^/, "a model's fingerprint"),

@@ -1,6 +1,7 @@
 import { access, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { codecNames } from "../state/codec.js";
 import { hashText, passageId } from "./ids.js";
 import type { StoredPassage } from "./passage.js";
 import { StateStore } from "./store.js";
@@ -22,7 +23,7 @@ async function found(store: StateStore, query: string, k = 10): Promise<string[]
 
 describe("states", () => {
   it("come back as they were put", async () => {
-    for (const codec of ["f32", "bf16"] as const) {
+    for (const codec of codecNames) {
       await withStore(
         async (store, directory) => {
           const tokens = tokensOf("Some text");

@@ -10,7 +10,7 @@
  */
 import { join, resolve } from "node:path";
 import { PicasoError } from "../errors.js";
-import { type Codec, codecNames, isCodec } from "../state/codec.js";
+import { type Codec, codecChoice, isCodec } from "../state/codec.js";
 import { assertSameModel, type ContextState, type StateShape } from "../state/context-state.js";
 import { encodeState } from "../state/state-file.js";
 import { Catalog } from "./catalog.js";
@@ -74,7 +74,7 @@ export class StateStore<Model extends StoreModel = StoreModel> {
   ): Promise<StateStore<Model>> {
     const directory = localFolder(path);
     if (codec !== undefined && !isCodec(codec)) {
-      const [expected, found] = [codecNames.join(" or "), JSON.stringify(codec)];
+      const [expected, found] = [codecChoice, JSON.stringify(codec)];
       throw new PicasoError("bad-argument", { where: "--codec", expected, found, next: "Give one of these." });
     }
     let descriptor = await readDescriptor(directory);
