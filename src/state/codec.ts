@@ -3,7 +3,7 @@
  * as 8-bit numbers with a scale per row (int8, see int8.ts). Decays never pass through a codec.
  */
 import { PicasoError } from "../errors.js";
-import { packRows, type StoredTensor, unpackRows } from "./int8.js";
+import { packRows, unpackRows } from "./int8.js";
 import type { SafetensorsDtype, TensorToWrite } from "./safetensors.js";
 
 export type Codec = "f32" | "bf16" | "int8";
@@ -67,30 +67,20 @@ export function packTensor(codec: Codec, name: string, shape: number[], values: 
   return [{ name, dtype, shape, bytes: encode(values) }];
 }
 
-/**
- * Reads back what {@link packTensor} stored under `name`; `read` gives a tensor of the file by name. Throws `bad-file`,
- * naming `where`, for another dtype or values that are not finite.
- */
-export function unpackTensor(
-  codec: Codec,
-  name: string,
-  read: (name: string) => StoredTensor,
-  where: string,
-): { shape: number[]; values: Float32Array } {
-  if (codec === "int8") return unpackRows(name, read, where);
-  const { dtype, decode, largest } = codecOf(codec);
-  const stored = read(name);
-  if (stored.dtype !== dtype) {
-    throw new PicasoError("bad-file", {
-      where: `${where}, tensor ${name}`,
-      expected: `dtype ${dtype} for codec ${codec}`,
-      found: stored.dtype,
-      next: "The file was not written by this program: encode the passage again.",
-    });
-  }
-  const values = decode(stored.bytes);
+/** What {@link packTensor} stored: values, and for int8 the scale of each row of `width`. */
+export interface PackedValues {
+  values: Uint8Array;
+  scales: Uint8Array | null;
+  width: number;
+}
+
+/** Reads back a tensor called `name`. Throws `bad-file`, naming `where`, for values that cannot have been stored. */
+export function unpackTensor(codec: Codec, packed: PackedValues, name: string, where: string): Float32Array {
+  if (codec === "int8") return unpackRows(packed.values, packed.scales!, packed.width, name, where);
+  const { decode, largest } = codecOf(codec);
+  const values = decode(packed.values);
   assertWithin(values, largest, "bad-file", `${where}, tensor ${name}`);
-  return { shape: stored.shape, values };
+  return values;
 }
 
 function codecOf(codec: ElementCodec): ValueCodec {

@@ -5,14 +5,7 @@
  * much less.
  */
 import { PicasoError } from "../errors.js";
-import type { SafetensorsDtype, TensorToWrite } from "./safetensors.js";
-
-/** A tensor's place in a file that is being read. */
-export interface StoredTensor {
-  dtype: SafetensorsDtype;
-  shape: number[];
-  bytes: Uint8Array;
-}
+import type { TensorToWrite } from "./safetensors.js";
 
 /** Steps on either side of zero; -128 is not used, so that negation is exact. */
 const STEPS = 127;
@@ -66,26 +59,20 @@ export function packRows(name: string, shape: number[], values: Float32Array): T
   ];
 }
 
-/** Reads back what {@link packRows} stored. Throws `bad-file`, naming `where`, for anything it cannot have written. */
+/** Reads back what {@link packRows} stored. Throws `bad-file`, naming `where`, for values it cannot have written. */
 export function unpackRows(
+  numberBytes: Uint8Array,
+  scaleBytes: Uint8Array,
+  width: number,
   name: string,
-  read: (name: string) => StoredTensor,
   where: string,
-): { shape: number[]; values: Float32Array } {
-  const { shape, bytes, dtype } = read(name);
-  const scale = read(scaleName(name));
-  const [at, scalesAt] = [`${where}, tensor ${name}`, `${where}, tensor ${scaleName(name)}`];
-  if (dtype !== "I8") throw bad(at, "dtype I8 for codec int8", dtype);
-  if (scale.dtype !== "F32") throw bad(scalesAt, "dtype F32 for codec int8", scale.dtype);
-  if (shape.length === 0) throw bad(at, "a shape with rows", "[]");
-  const rows = shape.slice(0, -1);
-  if (`${scale.shape}` !== `${rows}`) throw bad(scalesAt, `shape [${rows}], one scale a row`, `[${scale.shape}]`);
-  const scales = new Float32Array(new Uint8Array(scale.bytes).buffer);
-  const numbers = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-  assertScales(scales, scalesAt);
+): Float32Array {
+  const scales = new Float32Array(new Uint8Array(scaleBytes).buffer);
+  const numbers = new Int8Array(numberBytes.buffer, numberBytes.byteOffset, numberBytes.length);
+  assertScales(scales, `${where}, tensor ${scaleName(name)}`);
   const wrong = numbers.indexOf(-STEPS - 1);
-  if (wrong !== -1) throw bad(`${at}, value ${wrong}`, `a number from -${STEPS} to ${STEPS}`, `${numbers[wrong]}`);
-  return { shape, values: dequantizeRows(numbers, scales, shape.at(-1)!) };
+  if (wrong === -1) return dequantizeRows(numbers, scales, width);
+  throw bad(`${where}, tensor ${name}, value ${wrong}`, `a number from -${STEPS} to ${STEPS}`, `${numbers[wrong]}`);
 }
 
 /** Written so that NaN, which compares false, is caught too. */
