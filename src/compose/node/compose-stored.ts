@@ -23,15 +23,25 @@ export function composeStored(
 ): ContextState {
   for (const [k, state] of states.entries()) assertSameModel(states[0]!, state, `compose, state ${k}`);
   assertLogDecays(states.map((state) => state.logDecay));
+  for (const state of states) assertCodec(states[0]!, state);
   const ordered = summingOrder(states, method, compareSums);
   const { layers, heads, stateSize, headDim } = states[0]!.shape;
-  // Shared, so that threads can write to it.
-  const ssm = new Float32Array(new SharedArrayBuffer(4 * layers * heads * stateSize * headDim));
+  const ssm = new Float32Array(layers * heads * stateSize * headDim);
   return composeOrdered(ordered, method, ssm, (job) => {
     const { finite, dataSums } = threads.run(job);
     for (const [k, state] of ordered.entries()) assertSum(state, dataSums[k]!);
     if (!finite) for (const state of ordered) state.checkValues();
     if (!finite) throw notFinite();
+  });
+}
+
+function assertCodec(first: StoredState, state: StoredState): void {
+  if (state.metadata.codec === first.metadata.codec) return;
+  throw new PicasoError("bad-argument", {
+    where: `compose, ${state.where}`,
+    expected: `the codec ${first.metadata.codec}, as in ${first.where}`,
+    found: state.metadata.codec,
+    next: "Decode the states and use `compose`.",
   });
 }
 

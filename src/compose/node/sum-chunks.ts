@@ -7,8 +7,9 @@ import { WeightedSum } from "../kernel/weighted-sum.js";
 /** A job and its bookkeeping, in memory that threads share. */
 export interface SharedJob {
   job: WeightedSumJob;
-  chunks: number;
   blocksPerChunk: number;
+  /** One for each chunk: 1 where its result stands in this job's `out`. */
+  done: Uint8Array;
   /** See the constants below. */
   control: Int32Array;
   /** [terms, 2]: the checksums A and B of what was read from each term's file. */
@@ -26,12 +27,13 @@ export function createKernel(): WeightedSum {
 }
 
 /** Sums chunks until none is left. A chunk that fails is marked, for whoever started the job to find out why. */
-export function takeChunks(kernel: WeightedSum, { job, chunks, blocksPerChunk, control, dataSums }: SharedJob): void {
+export function takeChunks(kernel: WeightedSum, { job, blocksPerChunk, done, control, dataSums }: SharedJob): void {
   const blocks = job.out.length / job.blockLength;
-  for (let chunk = Atomics.add(control, TAKEN, 1); chunk < chunks; chunk = Atomics.add(control, TAKEN, 1)) {
+  for (let chunk = Atomics.add(control, TAKEN, 1); chunk < done.length; chunk = Atomics.add(control, TAKEN, 1)) {
     try {
       const from = chunk * blocksPerChunk;
       const result = kernel.run(job, from, Math.min(blocks, from + blocksPerChunk));
+      done[chunk] = 1;
       if (!result.finite) Atomics.store(control, NOT_FINITE, 1);
       for (const [k, { a, b }] of result.dataSums.entries()) {
         Atomics.add(dataSums, 2 * k, a);

@@ -18,39 +18,58 @@ const WORTH_THREADS = 8_000_000;
 export class SumThreads {
   private readonly kernel: WeightedSum = createKernel();
   private workers: Set<Worker> | null = null;
-
-  /** @param threads Most threads of a sum, that of the caller among them. */
-  constructor(private readonly threads = availableParallelism()) {}
+  private staged: Float32Array = new Float32Array(0);
 
   /**
-   * Computes a job whose result, and whose terms unless in files, stand in shared memory; the caller's thread is busy
-   * meanwhile. Throws `bad-argument` for lengths that do not fit, or what reading a file throws.
+   * @param threads Most threads of a sum, that of the caller among them.
+   * @param worthThreads Values, all terms together, from which on a sum is shared.
+   */
+  constructor(
+    private readonly threads = availableParallelism(),
+    private readonly worthThreads = WORTH_THREADS,
+  ) {}
+
+  /**
+   * Computes a job whose terms stand in files or in shared memory; the caller's thread is busy meanwhile. Throws
+   * `bad-argument` for lengths that do not fit, or what reading a file throws.
    */
   run(job: WeightedSumJob): WeightedSumResult {
     const values = job.out.length * job.terms.length;
-    if (this.threads === 1 || values < WORTH_THREADS) return this.kernel.run(job);
+    if (this.threads === 1 || values < this.worthThreads) return this.kernel.run(job);
     const blocks = job.out.length / job.blockLength;
     const blocksPerChunk = Math.max(1, Math.floor(CHUNK / job.blockLength));
-    const shared: SharedJob = {
-      job,
-      chunks: Math.ceil(blocks / blocksPerChunk),
-      blocksPerChunk,
-      control: new Int32Array(new SharedArrayBuffer(16)),
-      dataSums: new BigUint64Array(new SharedArrayBuffer(16 * job.terms.length)),
-    };
+    const chunks = Math.ceil(blocks / blocksPerChunk);
+    const control = new Int32Array(new SharedArrayBuffer(16));
+    const dataSums = new BigUint64Array(new SharedArrayBuffer(16 * job.terms.length));
+    const own: SharedJob = { job, blocksPerChunk, done: new Uint8Array(chunks), control, dataSums };
+    const staged = this.stage(job.out.length);
+    const others = { ...own, job: { ...job, out: staged }, done: new Uint8Array(new SharedArrayBuffer(chunks)) };
+
     this.workers ??= this.startWorkers();
-    for (const worker of this.workers) worker.postMessage(shared);
-    takeChunks(this.kernel, shared);
-    const { control, chunks, dataSums } = shared;
+    for (const worker of this.workers) worker.postMessage(others);
+    takeChunks(this.kernel, own);
     for (let done = Atomics.load(control, FINISHED); done < chunks; done = Atomics.load(control, FINISHED)) {
       Atomics.wait(control, FINISHED, done);
     }
     // Once more on this thread, where the error can be seen.
     if (control[FAILED] === 1) return this.kernel.run(job);
+    const length = blocksPerChunk * job.blockLength;
+    for (const [chunk, done] of others.done.entries()) {
+      if (done) job.out.set(staged.subarray(chunk * length, (chunk + 1) * length), chunk * length);
+    }
     return {
       finite: control[NOT_FINITE] === 0,
       dataSums: job.terms.map((_, k) => ({ a: dataSums[2 * k]!, b: dataSums[2 * k + 1]! })),
     };
+  }
+
+  /**
+   * Shared memory for what the other threads compute. Results are copied from there: ONNX Runtime takes no arrays in
+   * shared memory. A thread that is late finds no chunk left and writes nothing, so that the memory can be used again.
+   */
+  private stage(length: number): Float32Array {
+    if (this.staged.length < length) this.staged = new Float32Array(new SharedArrayBuffer(4 * length));
+    return this.staged.subarray(0, length);
   }
 
   private startWorkers(): Set<Worker> {
