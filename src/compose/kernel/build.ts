@@ -25,6 +25,11 @@ export const kernels: Kernel[] = [
     generated: new URL("../../state/data-sum.generated.ts", import.meta.url),
     constant: "dataSumBase64",
   },
+  {
+    source: new URL("../../bench/read-memory.as.ts", import.meta.url),
+    generated: new URL("../../bench/read-memory.generated.ts", import.meta.url),
+    constant: "readMemoryBase64",
+  },
 ];
 
 /** Text of the generated file for a source as it is now. Throws `failed` with the compiler's messages. */

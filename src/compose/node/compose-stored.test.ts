@@ -166,6 +166,24 @@ it("soup and picaso-s give the same bits for every order, picaso-r for every rot
   expect(composed([2, 3, 0, 1], "picaso-r")).toEqual(composed([0, 1, 2, 3], "picaso-r"));
 });
 
+it("other threads take part, and give the same bits", async () => {
+  const wide: StateShape = { ...shape, layers: 64, heads: 8, stateSize: 64, headDim: 32 };
+  for (const codec of codecNames) {
+    const paths = writeStates(codec, 4, wide);
+    const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
+    const expected = bits(composeStored(memory, "picaso-s", one));
+    let shared = 0;
+    for (let attempt = 0; attempt < 500 && shared === 0; attempt++) {
+      expect(bits(opened(paths, (states) => composeStored(states, "picaso-s", three)))).toEqual(expected);
+      shared = three.chunksShared;
+      // Threads start while this one is not waiting for them.
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(shared).toBeGreaterThan(0);
+    expect(bits(composeStored(memory, "picaso-s", three))).toEqual(expected);
+  }
+});
+
 describe("bad input", () => {
   it("a missing file", () => {
     expect(() => StoredState.open(join(folder, "none"))).toThrow(/none: expected a state file/);

@@ -4,7 +4,8 @@
  * are independent of each other, so that the number of threads changes no bit of the result. Needs Node.
  */
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
+import { startThread } from "../../thread.js";
 import type { WeightedSumJob } from "../kernel/job.js";
 import type { WeightedSum, WeightedSumResult } from "../kernel/weighted-sum.js";
 import { createKernel, FAILED, FINISHED, NOT_FINITE, type SharedJob, takeChunks } from "./sum-chunks.js";
@@ -18,6 +19,8 @@ const WORTH_THREADS = 8_000_000;
 export class SumThreads {
   private readonly kernel: WeightedSum = createKernel();
   private workers: Set<Worker> | null = null;
+  /** Chunks of the last sum that other threads computed. */
+  chunksShared = 0;
   private staged: Float32Array = new Float32Array(0);
 
   /**
@@ -54,6 +57,7 @@ export class SumThreads {
     // Once more on this thread, where the error can be seen.
     if (control[FAILED] === 1) return this.kernel.run(job);
     const length = blocksPerChunk * job.blockLength;
+    this.chunksShared = others.done.reduce((sum, done) => sum + done, 0);
     for (const [chunk, done] of others.done.entries()) {
       if (done) job.out.set(staged.subarray(chunk * length, (chunk + 1) * length), chunk * length);
     }
@@ -73,7 +77,8 @@ export class SumThreads {
   }
 
   private startWorkers(): Set<Worker> {
-    const workers = new Set(Array.from({ length: this.threads - 1 }, createWorker));
+    const script = new URL("./sum-worker.js", import.meta.url);
+    const workers = new Set(Array.from({ length: this.threads - 1 }, () => startThread(script)));
     for (const worker of workers) {
       // A thread that cannot start is no error: sums are made without it.
       worker.on("error", () => workers.delete(worker));
@@ -88,13 +93,6 @@ export class SumThreads {
     this.workers = null;
     await Promise.all([...(workers ?? [])].map((worker) => worker.terminate()));
   }
-}
-
-function createWorker(): Worker {
-  // From the sources, tsx translates the worker's too.
-  const fromSource = import.meta.url.endsWith(".ts");
-  const script = new URL(fromSource ? "./sum-worker.ts" : "./sum-worker.js", import.meta.url);
-  return new Worker(script, fromSource ? { execArgv: ["--import", "tsx"] } : {});
 }
 
 let common: SumThreads | undefined;
