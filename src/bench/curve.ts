@@ -17,6 +17,8 @@ export interface Task {
 
 /** Milliseconds since the task was given. */
 export interface TaskTimes {
+  /** Until the state to start from is there; null where none is made. */
+  stateMs: number | null;
   firstTokenMs: number;
   /** Until the last new token; null where only the first was asked for. */
   totalMs: number | null;

@@ -1,6 +1,6 @@
 /** What the paper claims of composition, in numbers of a run. */
 import type { Codec } from "../state/codec.js";
-import type { MachineRates } from "./machine.js";
+import { type MachineRates, readRate } from "./machine.js";
 import type { Measured } from "./run-bench.js";
 import { lineThrough } from "./statistics.js";
 
@@ -11,11 +11,11 @@ export interface Findings {
     curve: string;
     /** How many times sooner the first token comes than by concatenation; null where that was not measured. */
     sooner: number | null;
-    /** The same of the time that the contexts add to that of the prompt alone; null where k = 0 was not measured. */
+    /** What reading the contexts' tokens adds to the prompt's time over what making the state takes; null without k = 0. */
     soonerAdded: number | null;
     /** Time to the first token with the longest contexts over that with the shortest, k fixed. */
     longestOverShortest: number | null;
-    /** Milliseconds that one more context adds, by a line through all k; null for fewer than three. */
+    /** Milliseconds that one more context adds to making the state, by a line through all k; null for fewer than three. */
     msPerContext: number | null;
     /** Milliseconds that its bytes take at the memory's rate. */
     bytesMsPerContext: number;
@@ -47,21 +47,25 @@ export function findingsOf(
     const lengths = own.filter((m) => m.contexts === fixedContexts).map((m) => m.contextTokens);
     const byContexts = own
       .filter((m) => m.contextTokens === fixedTokens)
-      .map((m) => ({ x: m.contexts, y: m.firstToken.median }));
+      .flatMap((m) => (m.state === null ? [] : [{ x: m.contexts, y: m.state.median }]));
     const here = time(curve, fixedContexts, fixedTokens);
     const concat = time("concat", fixedContexts, fixedTokens);
     const codec = curve.split(",")[0] as Codec;
     return {
       curve,
       sooner: ratio(concat, here),
-      soonerAdded: ratio(minus(concat, time("concat", 0, fixedTokens)), minus(here, time(curve, 0, fixedTokens))),
+      soonerAdded: ratio(minus(concat, time("concat", 0, fixedTokens)), stateAt(own, fixedContexts, fixedTokens)),
       longestOverShortest: ratio(
         time(curve, fixedContexts, Math.max(...lengths)),
         time(curve, fixedContexts, Math.min(...lengths)),
       ),
       msPerContext: byContexts.length < 3 ? null : lineThrough(byContexts).slope,
-      bytesMsPerContext: (1000 * bytesPerPassage[codec]) / machine.readAllThreads,
+      bytesMsPerContext: (1000 * bytesPerPassage[codec]) / readRate(machine),
     };
   });
   return { at: { contexts: fixedContexts, contextTokens: fixedTokens }, curves };
+}
+
+function stateAt(own: readonly Measured[], contexts: number, tokens: number): number | undefined {
+  return own.find((m) => m.contexts === contexts && m.contextTokens === tokens)?.state?.median;
 }

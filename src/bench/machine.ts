@@ -16,6 +16,11 @@ export interface MachineRates {
   gemm: number;
 }
 
+/** The highest rate at which memory can be read: on a busy machine more threads may read no faster. */
+export function readRate({ readOneThread, readAllThreads }: MachineRates): number {
+  return Math.max(readOneThread, readAllThreads);
+}
+
 /** Probes that are run between the timings of a benchmark, so that both see the same machine. */
 export class MachineProbes {
   private readonly times = { one: [] as number[], all: [] as number[], gemm: [] as number[] };

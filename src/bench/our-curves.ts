@@ -88,13 +88,15 @@ async function answer(
   newTokens: number,
 ): Promise<TaskTimes> {
   const start = performance.now();
-  const advance = model.continueFrom([makeState() ?? model.zeroState()]);
+  const state = makeState();
+  const stateMs = state === undefined ? null : performance.now() - start;
+  const advance = model.continueFrom([state ?? model.zeroState()]);
   const next = async (input: readonly number[]) =>
     largest((await advance([{ tokens: input, rows: [input.length - 1] }]))[0]!.logits);
   let token = await next(tokens);
   const firstTokenMs = performance.now() - start;
   for (let count = 1; count < newTokens; count++) token = await next([token]);
-  return { firstTokenMs, totalMs: newTokens > 1 ? performance.now() - start : null };
+  return { stateMs, firstTokenMs, totalMs: newTokens > 1 ? performance.now() - start : null };
 }
 
 function largest(values: Float32Array): number {

@@ -22,9 +22,8 @@ export function plotAgainstContexts(measured: readonly Measured[], contextTokens
   const rows = measured.filter((m) => m.contextTokens === contextTokens);
   return draw({
     rows: rows.map((m) => ({ curve: m.curve, x: m.contexts, ...m.firstToken, limit: m.limitMs })),
-    title: `Time to the first token, contexts of ${contextTokens} tokens`,
+    title: `Milliseconds to the first token, contexts of ${contextTokens} tokens`,
     x: { label: "contexts k", type: "symlog", constant: 3 },
-    y: "milliseconds",
   });
 }
 
@@ -40,12 +39,11 @@ export function plotAgainstTokens(
       ? [{ curve: m.curve, x: m.contextTokens, ...spread, limit: what === "total" ? null : m.limitMs }]
       : [];
   });
-  const subject = what === "total" ? "Time for 64 new tokens" : "Time to the first token";
+  const subject = what === "total" ? "Milliseconds for 64 new tokens" : "Milliseconds to the first token";
   return draw({
     rows,
     title: `${subject}, ${contexts} contexts`,
     x: { label: "tokens of a context c", type: "log", base: 2 },
-    y: "milliseconds",
   });
 }
 
@@ -58,7 +56,7 @@ interface Row {
   limit: number | null;
 }
 
-function draw({ rows, title, x, y }: { rows: Row[]; title: string; x: Plot.ScaleOptions; y: string }): string {
+function draw({ rows, title, x }: { rows: Row[]; title: string; x: Plot.ScaleOptions }): string {
   const names = [...new Set(rows.map(({ curve }) => curve))];
   const free = [...further];
   const range = names.map((name) => colors[name] ?? free.shift() ?? "#999999");
@@ -74,7 +72,7 @@ function draw({ rows, title, x, y }: { rows: Row[]; title: string; x: Plot.Scale
     style: { fontSize: "12px", fontFamily: "system-ui, sans-serif", background: "white" },
     color: { domain: names, range },
     x: { ...x, ticks: [...new Set(rows.map((row) => row.x))], tickFormat: "d" },
-    y: { label: y, type: "log", grid: true, tickFormat: "~s" },
+    y: { label: null, type: "log", grid: true, tickFormat: "~s" },
     marks: [
       Plot.text([title], { frameAnchor: "top-left", dy: -32, fontSize: 14 }),
       Plot.line(limits, { x: "x", y: "limit", stroke: "curve", strokeDasharray: "2 4", strokeOpacity: 0.7 }),
@@ -96,7 +94,8 @@ function draw({ rows, title, x, y }: { rows: Row[]; title: string; x: Plot.Scale
 /** Names at the right ends of lines, pushed apart where they would cover each other. */
 function endLabels(rows: readonly Row[]): Plot.Markish[] {
   const right = Math.max(...rows.map(({ x }) => x));
-  const values = rows.map(({ median }) => Math.log(median));
+  // Of all that the axis spans.
+  const values = rows.flatMap(({ fastest, slowest, limit }) => [fastest, slowest, limit ?? fastest]).map(Math.log);
   const gap = (Math.max(...values) - Math.min(...values)) / 22;
   const ends = [...new Set(rows.map(({ curve }) => curve))].map((curve) => {
     const own = rows.filter((row) => row.curve === curve);

@@ -12,10 +12,10 @@ import type { LanguageModel } from "../model/language-model.js";
 import { type Codec, codecNames } from "../state/codec.js";
 import type { Curve, Point, Task } from "./curve.js";
 import { type Findings, findingsOf } from "./findings.js";
-import { MachineProbes, type MachineRates } from "./machine.js";
+import { MachineProbes, type MachineRates, readRate } from "./machine.js";
 import { BenchStates, composeCurve, concatCurve } from "./our-curves.js";
 import { plotAgainstContexts, plotAgainstTokens } from "./plots.js";
-import { type Spread, spreadOf } from "./statistics.js";
+import { type Spread, spreadOf, spreadOrNull } from "./statistics.js";
 
 const PROMPT_TOKENS = 64;
 const NEW_TOKENS = 64;
@@ -42,7 +42,9 @@ export interface BenchOptions {
 export interface Measured extends Point {
   curve: string;
   reads: Curve["reads"];
-  /** Milliseconds. */
+  /** Milliseconds until the contexts' state is there; null where none is made. */
+  state: Spread | null;
+  /** Milliseconds until the first token. */
   firstToken: Spread;
   /** Until the last of 64 new tokens; null where only the first was timed. */
   total: Spread | null;
@@ -146,22 +148,24 @@ async function timePoint(
   const task = taskOf(model, point);
   const prepared = [];
   for (const curve of curves) prepared.push({ curve, run: await curve.prepare(task, point) });
-  const times = curves.map(() => ({ firstToken: [] as number[], total: [] as number[] }));
+  const times = curves.map(() => ({ state: [] as number[], firstToken: [] as number[], total: [] as number[] }));
   for (const [i, { curve, run }] of prepared.entries()) if (curve.reads === "states" && i > 0) await run(1);
   for (let round = 0; round < repeat; round++) {
     onRound(round);
     await probes.measure();
     for (const [i, { curve, run }] of prepared.entries()) {
       throwIfAborted(signal, "bench");
-      const { firstTokenMs, totalMs } = await run(isTimedToTheEnd(curve) ? NEW_TOKENS : 1);
+      const { stateMs, firstTokenMs, totalMs } = await run(isTimedToTheEnd(curve) ? NEW_TOKENS : 1);
       times[i]!.firstToken.push(firstTokenMs);
+      if (stateMs !== null) times[i]!.state.push(stateMs);
       if (totalMs !== null) times[i]!.total.push(totalMs);
     }
   }
   return curves.map((curve, i) => ({
     ...{ curve: curve.name, reads: curve.reads, ...point, bytes: curve.bytes(point) },
+    state: spreadOrNull(times[i]!.state),
     firstToken: spreadOf(times[i]!.firstToken),
-    total: times[i]!.total.length > 0 ? spreadOf(times[i]!.total) : null,
+    total: spreadOrNull(times[i]!.total),
   }));
 }
 
@@ -207,7 +211,7 @@ function limitOf(model: LanguageModel, { reads, contexts, contextTokens, bytes }
   const { layers, hiddenSize, innerSize, convDim, heads, vocabSize } = model.config;
   const perToken = 2 * layers * hiddenSize * (2 * innerSize + convDim + heads);
   const tokens = PROMPT_TOKENS + (reads === "tokens" ? contexts * contextTokens : 0);
-  const seconds = (tokens * perToken + 2 * hiddenSize * vocabSize) / rates.gemm + (bytes ?? 0) / rates.readAllThreads;
+  const seconds = (tokens * perToken + 2 * hiddenSize * vocabSize) / rates.gemm + (bytes ?? 0) / readRate(rates);
   return 1000 * seconds;
 }
 

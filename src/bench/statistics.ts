@@ -15,6 +15,11 @@ export function spreadOf(values: readonly number[]): Spread {
   return { median, fastest: sorted[0]!, slowest: sorted.at(-1)!, count: sorted.length };
 }
 
+/** {@link spreadOf}, null for no values. */
+export function spreadOrNull(values: readonly number[]): Spread | null {
+  return values.length > 0 ? spreadOf(values) : null;
+}
+
 /** Slope and intercept of the least-squares line through points. */
 export function lineThrough(points: readonly { x: number; y: number }[]): { slope: number; intercept: number } {
   const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -89,7 +89,7 @@ function describe(report: BenchReport): string {
       "contextTokens",
       "c",
     )}\n` +
-    `Against concatenation, ${k}, c = ${at.contextTokens}; "added" leaves out the prompt's own time\n` +
+    `Against concatenation, ${k}, c = ${at.contextTokens}; "added" is what the contexts add to the prompt's time\n` +
     `${table([heading, ...rows])}`
   );
 }
