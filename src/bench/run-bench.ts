@@ -100,8 +100,10 @@ export async function runBench(model: LanguageModel, options: BenchOptions): Pro
     const total = points.length * repeat;
     for (const [index, point] of points.entries()) {
       if (point.contextTokens !== points[index - 1]?.contextTokens) states.forget();
+      // Only at one k: the tokens after the first take equally long at all.
+      const toTheEnd = point.contexts === fixedContexts;
       const onRound = (round: number) => onProgress?.({ done: index * repeat + round, total });
-      timed.push(...(await timePoint(model, curves, point, { repeat, probes, onRound, signal })));
+      timed.push(...(await timePoint(model, curves, point, { repeat, toTheEnd, probes, onRound, signal })));
     }
     const machine = probes.rates();
     const measured = timed.map((each) => ({ ...each, limitMs: limitOf(model, each, machine) }));
@@ -135,11 +137,14 @@ async function timePoint(
   point: Point,
   {
     repeat,
+    toTheEnd,
     probes,
     onRound,
     signal,
   }: {
     repeat: number;
+    /** Whether to time all new tokens, where a curve is timed so. */
+    toTheEnd: boolean;
     probes: MachineProbes;
     onRound: (round: number) => void;
     signal?: AbortSignal;
@@ -155,7 +160,7 @@ async function timePoint(
     await probes.measure();
     for (const [i, { curve, run }] of prepared.entries()) {
       throwIfAborted(signal, "bench");
-      const { stateMs, firstTokenMs, totalMs } = await run(isTimedToTheEnd(curve) ? NEW_TOKENS : 1);
+      const { stateMs, firstTokenMs, totalMs } = await run(toTheEnd && isTimedToTheEnd(curve) ? NEW_TOKENS : 1);
       times[i]!.firstToken.push(firstTokenMs);
       if (stateMs !== null) times[i]!.state.push(stateMs);
       if (totalMs !== null) times[i]!.total.push(totalMs);
