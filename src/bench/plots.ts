@@ -65,7 +65,7 @@ function draw({ rows, title, x }: { rows: Row[]; title: string; x: Plot.ScaleOpt
     document: document as unknown as Document,
     width: 760,
     height: 430,
-    marginTop: 42,
+    marginTop: 56,
     marginRight: 120,
     marginLeft: 60,
     marginBottom: 42,
@@ -74,7 +74,7 @@ function draw({ rows, title, x }: { rows: Row[]; title: string; x: Plot.ScaleOpt
     x: { ...x, ticks: [...new Set(rows.map((row) => row.x))], tickFormat: "d" },
     y: { label: null, type: "log", grid: true, tickFormat: "~s" },
     marks: [
-      Plot.text([title], { frameAnchor: "top-left", dy: -32, fontSize: 14 }),
+      Plot.text([title], { frameAnchor: "top-left", dy: -46, fontSize: 14 }),
       Plot.line(limits, { x: "x", y: "limit", stroke: "curve", strokeDasharray: "2 4", strokeOpacity: 0.7 }),
       Plot.ruleX(rows, { x: "x", y1: "fastest", y2: "slowest", stroke: "curve", strokeOpacity: 0.35 }),
       Plot.line(rows, { x: "x", y: "median", stroke: "curve", strokeWidth: 1.8 }),
@@ -82,7 +82,7 @@ function draw({ rows, title, x }: { rows: Row[]; title: string; x: Plot.ScaleOpt
       ...endLabels(rows),
       Plot.text(limits.length > 0 ? ["dotted: the machine's limit for concat and for bf16, disk"] : [], {
         frameAnchor: "top-right",
-        dy: -12,
+        dy: -26,
         fill: "#666",
       }),
     ],
