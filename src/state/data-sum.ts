@@ -3,8 +3,8 @@
  * one filled up with zero bytes), A = sum w_i and B = sum (N - i) w_i, modulo 2^64. It finds every change of one or two
  * words and, but for one chance in 2^64, every other damage; it is no protection against someone who means to deceive.
  *
- * Why no CRC: sums of parts add up to that of the whole, so that threads can share a file, and they are four times as
- * fast. The loop is WebAssembly (data-sum.as.ts), also for memory that belongs to another module.
+ * Why no CRC: sums of parts add up to that of the whole, so that threads can share a file, and they are several times
+ * as fast. The loop is WebAssembly (data-sum.as.ts), also for memory that belongs to another module.
  */
 import { PicasoError } from "../errors.js";
 import { dataSumBase64 } from "./data-sum.generated.js";
