@@ -1,12 +1,18 @@
 /**
- * How fast states compose, against the rate at which one thread of this machine reads memory. Run by
+ * How fast states compose, against the rate at which this machine reads memory on one thread and on all. Run by
  * `npx tsx bench/compose.bench.ts [rounds]`. Everything is timed in turns within each round, so that a busy machine
  * disturbs all alike; medians and the fastest round are printed.
  */
-import asc from "assemblyscript/asc";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { MemoryReader } from "../src/bench/memory-rate.js";
 import { compose } from "../src/compose/compose.js";
-import { WeightedSum } from "../src/compose/kernel/weighted-sum.js";
+import { composeStored } from "../src/compose/node/compose-stored.js";
+import { StoredState } from "../src/compose/node/stored-state.js";
+import { SumThreads } from "../src/compose/node/sum-threads.js";
 import { compositionMethods, compositionWeights } from "../src/compose/weights.js";
+import { codecNames } from "../src/state/codec.js";
 import { ContextState, type StateShape, stateSizes } from "../src/state/context-state.js";
 
 const rounds = Number(process.argv[2] ?? 21);
@@ -14,33 +20,6 @@ const rounds = Number(process.argv[2] ?? 21);
 /** mamba2-130m */
 const shape: StateShape = { layers: 24, heads: 24, stateSize: 128, headDim: 64, convWidth: 3, convDim: 1792 };
 const contexts = 10;
-
-/** Reads all of a buffer much larger than the caches, 64 bytes a step into four registers. */
-async function makeReader(megabytes: number): Promise<() => void> {
-  const source = `
-    export function read(end: usize): i32 {
-      let a = i32x4.splat(0), b = a, c = a, d = a;
-      for (let p: usize = 0; p < end; p += 64) {
-        a = v128.xor(a, v128.load(p));
-        b = v128.xor(b, v128.load(p, 16));
-        c = v128.xor(c, v128.load(p, 32));
-        d = v128.xor(d, v128.load(p, 48));
-      }
-      return i32x4.extract_lane(v128.xor(v128.xor(a, b), v128.xor(c, d)), 0);
-    }`;
-  const { binary, stderr } = await asc.compileString(source, {
-    optimizeLevel: 3,
-    runtime: "stub",
-    noAssert: true,
-    enable: ["simd"],
-    initialMemory: megabytes * 16,
-  });
-  if (binary === null) throw new Error(stderr.toString());
-  const { exports } = await WebAssembly.instantiate(await WebAssembly.compile(binary as Uint8Array<ArrayBuffer>));
-  const memory = new Uint8Array((exports.memory as WebAssembly.Memory).buffer);
-  memory.fill(1);
-  return () => (exports.read as (end: number) => number)(memory.length);
-}
 
 function makeState(k: number): ContextState {
   const size = stateSizes(shape);
@@ -72,8 +51,10 @@ const tasks: Task[] = [];
 const add = (name: string, run: () => unknown, options: Pick<Task, "bytes" | "every"> = {}) =>
   tasks.push({ name, run, ...options, times: [] });
 
-const readMegabytes = 256;
-add("read memory", await makeReader(readMegabytes), { bytes: readMegabytes * 2 ** 20 });
+const cores = availableParallelism();
+const reader = await MemoryReader.create(cores);
+add("read memory, one thread", () => reader.read("one thread"), { bytes: reader.bytes });
+add(`read memory, ${cores} threads`, () => reader.read("all threads"), { bytes: reader.bytes });
 
 const states = Array.from({ length: contexts }, (_, k) => makeState(k));
 const stateBytes = states.reduce((sum, { ssm, conv, logDecay }) => {
@@ -83,18 +64,30 @@ for (const method of compositionMethods) {
   add(`compose ${contexts} states, ${method}`, () => compose(states, method), { bytes: stateBytes });
 }
 
-const kernel = new WeightedSum();
-const out = new Float32Array(states[0]!.ssm.length).fill(0);
-const job = {
-  weights: new Float32Array(shape.layers * shape.heads * contexts).fill(1 / contexts),
-  blockLength: shape.stateSize * shape.headDim,
-  out,
-};
-const floats = states.map((state) => state.ssm);
-const halves = floats.map((array) => Uint16Array.from(new Uint32Array(array.buffer), (bits) => bits >>> 16));
-const run = (inputs: Float32Array[] | Uint16Array[]) => () => kernel.run({ ...job, inputs });
-add("  weighted sum into an old array, f32", run(floats), { bytes: contexts * out.byteLength });
-add("  weighted sum into an old array, bf16", run(halves), { bytes: (contexts * out.byteLength) / 2 });
+const folder = mkdtempSync(join(tmpdir(), "picaso-bench-"));
+const oneThread = new SumThreads(1);
+const allThreads = new SumThreads(cores);
+for (const codec of codecNames) {
+  const paths = states.map((state, k) => {
+    const path = join(folder, `${codec}-${k}`);
+    writeFileSync(path, state.toBytes(codec));
+    return path;
+  });
+  const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
+  const bytes = memory.reduce((sum, { layout }) => sum + layout.dataEnd - layout.dataStart, 0);
+  const fromFiles = (threads: SumThreads) => () => {
+    const opened = paths.map((path) => StoredState.open(path));
+    composeStored(opened, "picaso-r", threads);
+    for (const state of opened) state.close();
+  };
+  for (const [threads, count] of [
+    [oneThread, 1],
+    [allThreads, cores],
+  ] as const) {
+    add(`  stored ${codec}, in memory, threads: ${count}`, () => composeStored(memory, "picaso-r", threads), { bytes });
+    add(`  stored ${codec}, in files, threads: ${count}`, fromFiles(threads), { bytes });
+  }
+}
 
 for (const [n, every] of [
   [10, 1],
@@ -119,14 +112,20 @@ for (let round = -3; round < rounds; round++) {
 }
 
 const median = (times: number[]) => [...times].sort((a, b) => a - b)[times.length >> 1]!;
-const readRate = tasks[0]!.bytes! / median(tasks[0]!.times);
+// The fastest of both, since on a busy machine more threads may read no faster.
+const rates = tasks.slice(0, 2).map((task) => task.bytes! / Math.min(...task.times));
+const readRate = Math.max(...rates);
 const { layers, heads, stateSize, headDim } = shape;
 const megabytes = (stateBytes / contexts / 1e6).toFixed(1);
-console.log(`states [${layers}, ${heads}, ${stateSize}, ${headDim}], ${megabytes} MB each; ${rounds} rounds`);
-console.log(`${"".padEnd(50)}${"median".padStart(11)}${"fastest".padStart(11)}   at the median`);
+console.log(`states [${layers}, ${heads}, ${stateSize}, ${headDim}], ${megabytes} MB each in f32; ${rounds} rounds`);
+console.log(`one pass: reading the same bytes at ${(readRate / 1e6).toFixed(1)} GB/s, the highest rate measured`);
+console.log(`${"".padEnd(50)}${"median".padStart(11)}${"fastest".padStart(11)}   median and fastest in passes`);
 for (const { name, times, bytes } of tasks) {
-  const ms = [median(times), Math.min(...times)].map((time) => `${time.toFixed(2)} ms`.padStart(11)).join("");
-  const rate = bytes === undefined ? 0 : bytes / median(times);
-  const share = `reads ${(rate / 1e6).toFixed(1)} GB/s, ${((100 * rate) / readRate).toFixed(0)} % of the read rate`;
-  console.log(`${name.padEnd(50)}${ms}${bytes === undefined ? "" : `   ${share}`}`);
+  const both = [median(times), Math.min(...times)];
+  const ms = both.map((time) => `${time.toFixed(2)} ms`.padStart(11)).join("");
+  const passes = both.map((time) => ((time * readRate) / (bytes ?? 1)).toFixed(2)).join(", ");
+  console.log(`${name.padEnd(50)}${ms}${bytes === undefined ? "" : `   ${passes}`}`);
 }
+await allThreads.dispose();
+await reader.dispose();
+rmSync(folder, { recursive: true });

@@ -2,7 +2,8 @@
  * The online line: question -> passages -> states -> one composed state -> answer. The raw passages are read again only
  * by `concat`, the baseline.
  */
-import { compose } from "../compose/compose.js";
+import { composeStored } from "../compose/node/compose-stored.js";
+import { StoredState } from "../compose/node/stored-state.js";
 import { type CompositionMethod, compositionWeights, meanWeights } from "../compose/weights.js";
 import { PicasoError } from "../errors.js";
 import { beginning, passageTokens, questionTokens } from "../model/form.js";
@@ -80,14 +81,11 @@ export async function ask(
   clock.lap("retrieveMs");
   const ordered = (options.contexts ? contexts : contexts.toReversed()).map(({ passage }) => passage);
   const isComposed = method !== "concat" && contexts.length > 0;
-  const states = isComposed ? await Promise.all(ordered.map((passage) => store.loadState(passage))) : [];
-  clock.lap("loadMs");
-  const state = isComposed ? compose(states, method as CompositionMethod) : undefined;
-  clock.lap("composeMs");
+  const composed = isComposed ? composePassages(store, ordered, method as CompositionMethod, clock) : undefined;
 
   const prompt = promptTokens(model, method, ordered, question);
-  const generated = await generateAnswer(model, prompt, state, options, clock);
-  if (isComposed) setWeights(contexts, ordered, states, method as CompositionMethod);
+  const generated = await generateAnswer(model, prompt, composed?.state, options, clock);
+  if (composed) setWeights(contexts, ordered, composed.logDecays, method as CompositionMethod);
   return {
     answer: generated.text.trim(),
     method,
@@ -115,6 +113,25 @@ async function retrieve(
     const { id, source, text } = passage;
     return { id, source, score, text, weight: null, passage };
   });
+}
+
+/** The passages' states, opened and composed; the large parts are read while they are summed. */
+function composePassages(
+  store: StateStore<LanguageModel>,
+  passages: readonly StoredPassage[],
+  method: CompositionMethod,
+  clock: Clock,
+): { state: ContextState; logDecays: StoredState["logDecay"][] } {
+  const states: StoredState[] = [];
+  try {
+    for (const passage of passages) states.push(store.openState(passage, StoredState.open));
+    clock.lap("loadMs");
+    const state = composeStored(states, method);
+    clock.lap("composeMs");
+    return { state, logDecays: states.map(({ logDecay }) => logDecay) };
+  } finally {
+    for (const state of states) state.close();
+  }
 }
 
 /** What the model reads before it answers: the question, and for `concat` the passages before it. */
@@ -154,15 +171,10 @@ async function generateAnswer(
 function setWeights(
   contexts: Context[],
   ordered: StoredPassage[],
-  states: ContextState[],
+  logDecays: StoredState["logDecay"][],
   method: CompositionMethod,
 ): void {
-  const weights = meanWeights(
-    compositionWeights(
-      states.map((state) => state.logDecay),
-      method,
-    ),
-  );
+  const weights = meanWeights(compositionWeights(logDecays, method));
   for (const context of contexts) context.weight = weights[ordered.indexOf(context.passage)]!;
 }
 

@@ -1,12 +1,13 @@
 import { Command, Option } from "commander";
 import type { IndexReport } from "../answer/index-documents.js";
+import { type Codec, codecNames } from "../state/codec.js";
 import { bytes, duration, quantity } from "./format.js";
 import { type GlobalOptions, interruptSignal, loadModel, reporterFor, wholeNumber } from "./globals.js";
 
 interface IndexFlags extends GlobalOptions {
   passageTokens?: number;
   overlap?: number;
-  codec?: "f32" | "bf16";
+  codec?: Codec;
 }
 
 const examples = `
@@ -26,9 +27,7 @@ export function indexCommand(): Command {
     .argument("<path...>", "files and folders")
     .option("--passage-tokens <n>", "most tokens of a passage's text (default: 256)", wholeNumber(16))
     .option("--overlap <n>", "tokens of whole sentences repeated from the passage before (default: 0)", wholeNumber(0))
-    .addOption(
-      new Option("--codec <codec>", "how a new store keeps its states (default: bf16)").choices(["f32", "bf16"]),
-    )
+    .addOption(new Option("--codec <codec>", "how a new store keeps its states (default: bf16)").choices(codecNames))
     .addHelpText("after", examples)
     .action(async (paths: string[], _: unknown, command: Command) => {
       const flags = command.optsWithGlobals<IndexFlags>();

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { PicasoError } from "../errors.js";
 import { askCommand } from "./ask.js";
+import { benchCommand } from "./bench.js";
 import { doctorCommand } from "./doctor.js";
 import { evalCommand } from "./eval.js";
 import { gcCommand } from "./gc.js";
@@ -49,6 +50,7 @@ function program({ json }: { json: boolean }): Command {
     verifyCommand(),
     gcCommand(),
     evalCommand(),
+    benchCommand(),
     modelCommand(),
     doctorCommand(),
   ];

@@ -34,7 +34,7 @@ function inspectCommand(): Command {
         ["heads", `${c.heads} of ${c.headDim}, state size ${c.stateSize}, ${c.groups} group${c.groups > 1 ? "s" : ""}`],
         ["vocabulary", `${c.vocabSize.toLocaleString("en")}${c.tiedEmbeddings ? ", tied embeddings" : ""}`],
         ["time steps", timeSteps(c.timeStepLimit)],
-        ["one state", `${bytes(state.f32)} as f32, ${bytes(state.bf16)} as bf16`],
+        ["one state", `${bytes(state.f32)} as f32, ${bytes(state.bf16)} as bf16, ${bytes(state.int8)} as int8`],
         ["question", JSON.stringify(report.form.questionTemplate)],
         ["compiled", report.compiled ?? "not yet"],
       ];

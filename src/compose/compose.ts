@@ -3,9 +3,10 @@
  *
  * Letters: L layers, H heads, N state size, P head dimension, W convolution width kept, C convolution channels.
  */
-import { assertSameModel, ContextState } from "../state/context-state.js";
+import { assertSameModel, ContextState, type StateShape } from "../state/context-state.js";
+import { bytesPerValue, floatTerm, type Term, type WeightedSumJob } from "./kernel/job.js";
 import { weightedSum } from "./kernel/weighted-sum.js";
-import { summingOrder } from "./order.js";
+import { compareValues, summingOrder } from "./order.js";
 import { assertLogDecays, type CompositionMethod, compositionWeights } from "./weights.js";
 
 /**
@@ -23,40 +24,58 @@ export function compose(states: readonly ContextState[], method: CompositionMeth
   for (const [k, state] of states.entries()) assertSameModel(states[0]!, state, `compose, state ${k}`);
   // Before the order changes, so that errors count the states as they were given.
   assertLogDecays(states.map((state) => state.logDecay));
-  const ordered = summingOrder(states, method);
+  const ordered = summingOrder(states, method, compareValues).map(({ ssm, conv, ...state }) => ({
+    ...state,
+    ssm: floatTerm(ssm),
+    conv: floatTerm(conv),
+  }));
+  return composeOrdered(ordered, method, new Float32Array(states[0]!.ssm.length), weightedSum);
+}
+
+/** A state whose values are terms of a sum, wherever they stand. */
+export interface ComposableState {
+  fingerprint: string;
+  shape: Readonly<StateShape>;
+  tokens: number;
+  logDecay: Float32Array | Float64Array;
+  ssm: Term;
+  conv: Term;
+}
+
+/** {@link compose} of states that are checked and in summing order, into `ssm`; `sum` adds up the large part. */
+export function composeOrdered(
+  states: readonly ComposableState[],
+  method: CompositionMethod,
+  ssm: Float32Array,
+  sum: (job: WeightedSumJob) => void,
+): ContextState {
+  const n = states.length;
+  const { fingerprint, shape } = states[0]!;
   const weights = compositionWeights(
-    ordered.map((state) => state.logDecay),
+    states.map((state) => state.logDecay),
     method,
   );
-  const n = ordered.length;
-  const { fingerprint, shape } = ordered[0]!;
-
-  const ssm = new Float32Array(ordered[0]!.ssm.length);
   const blocks = shape.layers * shape.heads;
   const ssmWeights = new Float32Array(blocks * n);
   for (let block = 0; block < blocks; block++) {
     for (let k = 0; k < n; k++) ssmWeights[block * n + k] = weights[k]![block]!;
   }
-  weightedSum({
-    inputs: ordered.map((state) => state.ssm),
-    weights: ssmWeights,
-    blockLength: shape.stateSize * shape.headDim,
-    out: ssm,
-  });
+  const blockLength = shape.stateSize * shape.headDim;
+  sum({ terms: states.map((state) => state.ssm), weights: ssmWeights, blockLength, out: ssm });
 
   const logDecay = new Float64Array(blocks);
-  for (const state of ordered) {
+  for (const state of states) {
     for (let i = 0; i < blocks; i++) logDecay[i]! += state.logDecay[i]!;
   }
-  const tokens = ordered.reduce((sum, state) => sum + state.tokens, 0);
-  const conv = method === "caso" ? ordered[n - 1]!.conv.slice() : mean(ordered.map((state) => state.conv));
+  const tokens = states.reduce((total, state) => total + state.tokens, 0);
+  const conv = mean((method === "caso" ? states.slice(-1) : states).map((state) => state.conv));
   return new ContextState({ fingerprint, shape, tokens, ssm, conv, logDecay });
 }
 
-function mean(arrays: Float32Array[]): Float32Array {
-  const out = new Float32Array(arrays[0]!.length);
+function mean(terms: Term[]): Float32Array {
+  const out = new Float32Array(terms[0]!.values.byteLength / bytesPerValue[terms[0]!.codec]);
   if (out.length === 0) return out;
-  const weights = new Float32Array(arrays.length).fill(1 / arrays.length);
-  weightedSum({ inputs: arrays, weights, blockLength: out.length, out });
+  const weights = new Float32Array(terms.length).fill(1 / terms.length);
+  weightedSum({ terms, weights, blockLength: out.length, out });
   return out;
 }

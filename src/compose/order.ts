@@ -6,30 +6,37 @@
 import type { ContextState } from "../state/context-state.js";
 import type { CompositionMethod } from "./weights.js";
 
-/** The states in the order in which `method` sums them. */
-export function summingOrder(states: readonly ContextState[], method: CompositionMethod): ContextState[] {
+/**
+ * The states in the order in which `method` sums them. Decays alone tell states apart in practice; `compareContent`
+ * orders those of equal decays by the rest.
+ */
+export function summingOrder<S extends Pick<ContextState, "logDecay">>(
+  states: readonly S[],
+  method: CompositionMethod,
+  compareContent: (a: S, b: S) => number,
+): S[] {
   if (method === "caso") return [...states];
-  if (method !== "picaso-r") return [...states].sort(compareStates);
+  const compare = (a: S, b: S) => (a === b ? 0 : compareArrays(a.logDecay, b.logDecay) || compareContent(a, b));
+  if (method !== "picaso-r") return [...states].sort(compare);
   let best = 0;
   for (let start = 1; start < states.length; start++) {
-    if (compareRotations(states, start, best) < 0) best = start;
+    if (compareRotations(states, start, best, compare) < 0) best = start;
   }
   return [...states.slice(best), ...states.slice(0, best)];
 }
 
-function compareRotations(states: readonly ContextState[], a: number, b: number): number {
+function compareRotations<S>(states: readonly S[], a: number, b: number, compare: (a: S, b: S) => number): number {
   const n = states.length;
   for (let i = 0; i < n; i++) {
-    const order = compareStates(states[(a + i) % n]!, states[(b + i) % n]!);
+    const order = compare(states[(a + i) % n]!, states[(b + i) % n]!);
     if (order !== 0) return order;
   }
   return 0;
 }
 
-/** A total order on the content of states; decays alone tell states apart in practice. */
-function compareStates(a: ContextState, b: ContextState): number {
-  if (a === b) return 0;
-  return compareArrays(a.logDecay, b.logDecay) || compareArrays(a.conv, b.conv) || compareArrays(a.ssm, b.ssm);
+/** Order of the values of states with equal decays. */
+export function compareValues(a: ContextState, b: ContextState): number {
+  return compareArrays(a.conv, b.conv) || compareArrays(a.ssm, b.ssm);
 }
 
 function compareArrays(a: Float32Array | Float64Array, b: Float32Array | Float64Array): number {

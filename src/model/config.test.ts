@@ -101,6 +101,13 @@ describe("a checkpoint's config", () => {
     expect(parseMamba2Config(text, "config.json").timeStepLimit).toEqual([0, Number.POSITIVE_INFINITY]);
   });
 
+  test("reads the shape of Mamba-Codestral-7B, with 8 groups", () => {
+    const codestral = { hidden_size: 4096, num_heads: 128, head_dim: 64, state_size: 128, n_groups: 8, expand: 2 };
+    const text = JSON.stringify({ ...g1, ...codestral, num_hidden_layers: 64, vocab_size: 32768 });
+    const config = parseMamba2Config(text, "config.json");
+    expect(config).toMatchObject({ groups: 8, innerSize: 8192, convDim: 8192 + 2 * 8 * 128 });
+  });
+
   test("has defaults for what transformers leaves out", () => {
     const { expand, hidden_act, layer_norm_epsilon, time_step_limit, use_bias, use_conv_bias, ...needed } = g1;
     const { tie_word_embeddings, bos_token_id, eos_token_id, ...rest } = needed;

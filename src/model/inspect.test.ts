@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { editTensor } from "../../test/support/folder-changes.js";
 import { makeGoldenFolder } from "../../test/support/golden.js";
 import { useScratch } from "../../test/support/scratch.js";
+import { codecNames } from "../state/codec.js";
 import { ContextState } from "../state/context-state.js";
 import { bundledModel } from "./bundled.js";
 import { inspectModel } from "./inspect.js";
@@ -27,7 +28,7 @@ test("describes a model, and where it is compiled once it is", async () => {
   const model = await LanguageModel.load(directory, { threads: 1 });
   expect(report.fingerprint).toBe(model.fingerprint);
   expect(report.shape).toEqual(model.stateShape);
-  for (const codec of ["f32", "bf16"] as const) {
+  for (const codec of codecNames) {
     const header = ContextState.zero(model.fingerprint, model.stateShape).toBytes(codec).length - report.state[codec];
     expect(header, codec).toBeGreaterThan(0);
     expect(header, codec).toBeLessThan(1500);

@@ -2,6 +2,7 @@
 import { access } from "node:fs/promises";
 import { resolveModelFolder } from "../hub/model-folder.js";
 import type { HubOptions } from "../hub/settings.js";
+import type { Codec } from "../state/codec.js";
 import { type StateShape, stateSizes } from "../state/context-state.js";
 import { findModelFiles } from "./checkpoint/model-files.js";
 import { compiledFolder } from "./compile.js";
@@ -21,7 +22,7 @@ export interface ModelReport {
   dtypes: string[];
   shape: StateShape;
   /** Bytes of one stored state by codec, headers left out. */
-  state: { f32: number; bf16: number };
+  state: Record<Codec, number>;
   /** Folder of the compiled graph, or null before the first use. */
   compiled: string | null;
 }
@@ -40,6 +41,8 @@ export async function inspectModel(directoryOrHubId: string, options: HubOptions
   const fingerprint = await modelFingerprint(files);
   const shape = stateShape(files.config);
   const sizes = stateSizes(shape);
+  const values = sizes.ssm + sizes.conv;
+  const rows = shape.layers * (shape.heads * shape.stateSize + shape.convWidth);
   const compiled = compiledFolder(fingerprint, "f32");
   const isCompiled = await access(compiled).then(
     () => true,
@@ -54,8 +57,9 @@ export async function inspectModel(directoryOrHubId: string, options: HubOptions
     dtypes: [...new Set(tensors.map(({ dtype }) => dtype))].sort(),
     shape,
     state: {
-      f32: 4 * (sizes.ssm + sizes.conv) + 8 * sizes.logDecay,
-      bf16: 2 * (sizes.ssm + sizes.conv) + 8 * sizes.logDecay,
+      f32: 4 * values + 8 * sizes.logDecay,
+      bf16: 2 * values + 8 * sizes.logDecay,
+      int8: values + 4 * rows + 8 * sizes.logDecay,
     },
     compiled: isCompiled ? compiled : null,
   };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { PicasoError } from "../errors.js";
-import { type Codec, decodeValues, encodeValues, packTensor } from "./codec.js";
+import { decodeValues, type ElementCodec, encodeValues, packTensor } from "./codec.js";
 
 /** The float32 with these bits. */
 const float = (bits: number) => new Float32Array(new Uint32Array([bits]).buffer)[0]!;
@@ -64,7 +64,7 @@ describe("bf16", () => {
   });
 });
 
-describe.each(["f32", "bf16"] as Codec[])("%s", (codec) => {
+describe.each(["f32", "bf16"] as ElementCodec[])("%s", (codec) => {
   it("reads bytes at any offset", () => {
     const values = Float32Array.of(1, -2.5, 0.125, 96, -7);
     const coded = encodeValues(codec, values);
@@ -103,5 +103,7 @@ it("bf16 refuses to pack what it would round to infinity", () => {
 });
 
 it("an unknown codec is an error", () => {
-  expect(() => encodeValues("toString" as Codec, new Float32Array(1))).toThrow(/expected f32 or bf16, found toString/);
+  expect(() => encodeValues("toString" as ElementCodec, new Float32Array(1))).toThrow(
+    /f32, bf16 or int8, found toString/,
+  );
 });

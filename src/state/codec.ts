@@ -1,12 +1,15 @@
 /**
- * How the values of a state are stored: as they are (f32), or rounded to bfloat16 (half the size, 8 bits of precision).
- * Adding a codec: one entry in `codecs` when a value becomes one stored value; a branch in `packTensor` and
- * `unpackTensor` when it needs further tensors, such as scales. Decays never pass through a codec.
+ * How the values of a state are stored: as they are (f32), rounded to bfloat16 (half the size, 8 bits of precision), or
+ * as 8-bit numbers with a scale per row (int8, see int8.ts). Decays never pass through a codec.
  */
 import { PicasoError } from "../errors.js";
+import { packRows, unpackRows } from "./int8.js";
 import type { SafetensorsDtype, TensorToWrite } from "./safetensors.js";
 
-export type Codec = "f32" | "bf16";
+export type Codec = "f32" | "bf16" | "int8";
+
+/** Codecs that turn each value into one stored value by itself. */
+export type ElementCodec = Exclude<Codec, "int8">;
 
 interface ValueCodec {
   dtype: SafetensorsDtype;
@@ -16,27 +19,32 @@ interface ValueCodec {
   decode(bytes: Uint8Array): Float32Array;
 }
 
-const codecs: Record<Codec, ValueCodec> = {
-  f32: { dtype: "F32", largest: 3.4028234663852886e38, encode: bytesOf, decode: floatsOf },
+const LARGEST_FLOAT = 3.4028234663852886e38;
+
+const elementCodecs: Record<ElementCodec, ValueCodec> = {
+  f32: { dtype: "F32", largest: LARGEST_FLOAT, encode: bytesOf, decode: floatsOf },
   bf16: { dtype: "BF16", largest: 3.3895313892515355e38, encode: roundToBf16, decode: widenBf16 },
 };
 
-export const codecNames = Object.keys(codecs) as Codec[];
+export const codecNames: readonly Codec[] = ["f32", "bf16", "int8"];
 
 export function isCodec(name: string): name is Codec {
-  return Object.hasOwn(codecs, name);
+  return (codecNames as readonly string[]).includes(name);
 }
+
+/** {@link codecNames} for messages: `f32, bf16 or int8`. */
+export const codecChoice = `${codecNames.slice(0, -1).join(", ")} or ${codecNames.at(-1)}`;
 
 /**
  * Little-endian bytes of the values; bf16 rounds to nearest, ties to even, and keeps infinities and NaN. The bytes may
  * share memory with `values`.
  */
-export function encodeValues(codec: Codec, values: Float32Array): Uint8Array {
+export function encodeValues(codec: ElementCodec, values: Float32Array): Uint8Array {
   return codecOf(codec).encode(values);
 }
 
 /** The values in `bytes`; may share memory with them. */
-export function decodeValues(codec: Codec, bytes: Uint8Array): Float32Array {
+export function decodeValues(codec: ElementCodec, bytes: Uint8Array): Float32Array {
   const { decode, dtype } = codecOf(codec);
   const width = dtype === "F32" ? 4 : 2;
   if (bytes.length % width === 0) return decode(bytes);
@@ -48,50 +56,38 @@ export function decodeValues(codec: Codec, bytes: Uint8Array): Float32Array {
   });
 }
 
-/** A tensor's place in a file that is being read. */
-export interface StoredTensor {
-  dtype: SafetensorsDtype;
-  shape: number[];
-  bytes: Uint8Array;
-}
-
 /** The tensors that store `values` under `name`. Throws `bad-argument` for values that would not come back finite. */
 export function packTensor(codec: Codec, name: string, shape: number[], values: Float32Array): TensorToWrite[] {
+  if (codec === "int8") {
+    assertWithin(values, LARGEST_FLOAT, "bad-argument", name);
+    return packRows(name, shape, values);
+  }
   const { dtype, encode, largest } = codecOf(codec);
   assertWithin(values, largest, "bad-argument", name);
   return [{ name, dtype, shape, bytes: encode(values) }];
 }
 
-/**
- * Reads back what {@link packTensor} stored under `name`; `read` gives a tensor of the file by name. Throws `bad-file`,
- * naming `where`, for another dtype or values that are not finite.
- */
-export function unpackTensor(
-  codec: Codec,
-  name: string,
-  read: (name: string) => StoredTensor,
-  where: string,
-): { shape: number[]; values: Float32Array } {
-  const { dtype, decode, largest } = codecOf(codec);
-  const stored = read(name);
-  if (stored.dtype !== dtype) {
-    throw new PicasoError("bad-file", {
-      where: `${where}, tensor ${name}`,
-      expected: `dtype ${dtype} for codec ${codec}`,
-      found: stored.dtype,
-      next: "The file was not written by this program: encode the passage again.",
-    });
-  }
-  const values = decode(stored.bytes);
-  assertWithin(values, largest, "bad-file", `${where}, tensor ${name}`);
-  return { shape: stored.shape, values };
+/** What {@link packTensor} stored: values, and for int8 the scale of each row of `width`. */
+export interface PackedValues {
+  values: Uint8Array;
+  scales: Uint8Array | null;
+  width: number;
 }
 
-function codecOf(codec: Codec): ValueCodec {
-  if (isCodec(codec)) return codecs[codec];
+/** Reads back a tensor called `name`. Throws `bad-file`, naming `where`, for values that cannot have been stored. */
+export function unpackTensor(codec: Codec, packed: PackedValues, name: string, where: string): Float32Array {
+  if (codec === "int8") return unpackRows(packed.values, packed.scales!, packed.width, name, where);
+  const { decode, largest } = codecOf(codec);
+  const values = decode(packed.values);
+  assertWithin(values, largest, "bad-file", `${where}, tensor ${name}`);
+  return values;
+}
+
+function codecOf(codec: ElementCodec): ValueCodec {
+  if (Object.hasOwn(elementCodecs, codec)) return elementCodecs[codec];
   throw new PicasoError("bad-argument", {
     where: "codec",
-    expected: codecNames.join(" or "),
+    expected: codecChoice,
     found: String(codec),
     next: "Pass one of these names.",
   });

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { PicasoError } from "../errors.js";
-import { crc32 } from "./checksum.js";
-import { type Codec, decodeValues, encodeValues } from "./codec.js";
+import { type Codec, codecNames, decodeValues, encodeValues } from "./codec.js";
 import { ContextState, type StateShape, stateSizes } from "./context-state.js";
+import { dataSum, dataSumDigits } from "./data-sum.js";
+import { dequantizeRows, quantizeRows } from "./int8.js";
 import { readSafetensors, type TensorToWrite, writeSafetensors } from "./safetensors.js";
 import { decodeState, decodeStateFile, encodeState } from "./state-file.js";
 import { metadataEntries, parseStateHeader, sealHeader } from "./state-header.js";
@@ -31,15 +32,22 @@ function errorOf(run: () => unknown): PicasoError {
   throw new Error("did not throw");
 }
 
-describe.each(["f32", "bf16"] as Codec[])("%s", (codec) => {
+/** What a codec keeps of values in rows of `width`. */
+function kept(codec: Codec, values: Float32Array, width: number): Float32Array {
+  if (codec !== "int8") return decodeValues(codec, encodeValues(codec, values));
+  const { numbers, scales } = quantizeRows(values, width);
+  return dequantizeRows(numbers, scales, width);
+}
+
+describe.each(codecNames)("%s", (codec) => {
   it.each([Float32Array, Float64Array])("round trip with decays in %o", (Decays) => {
     const state = makeState(Decays);
     const bytes = encodeState(state, { codec, textHash: "abc", extra: { source: 'a "b" é', codec: "mine" } });
     const { state: again, metadata } = decodeStateFile(bytes, "f");
     expect(again.logDecay).toEqual(state.logDecay);
     expect(again.logDecay).toBeInstanceOf(Decays);
-    expect(again.ssm).toEqual(decodeValues(codec, encodeValues(codec, state.ssm)));
-    expect(again.conv).toEqual(decodeValues(codec, encodeValues(codec, state.conv)));
+    expect(again.ssm).toEqual(kept(codec, state.ssm, shape.headDim));
+    expect(again.conv).toEqual(kept(codec, state.conv, shape.convDim));
     expect(again.shape).toEqual(shape);
     expect(again).toMatchObject({ fingerprint: "model-é", tokens: 321 });
     expect(metadata).toEqual({
@@ -48,7 +56,7 @@ describe.each(["f32", "bf16"] as Codec[])("%s", (codec) => {
       codec,
       textHash: "abc",
       extra: { source: 'a "b" é', codec: "mine" },
-      dataCrc32: crc32(bytes.subarray(readSafetensors(bytes, "f").dataStart)),
+      dataSum: dataSumDigits(dataSum(bytes.subarray(readSafetensors(bytes, "f").dataStart))),
     });
   });
 
@@ -103,17 +111,17 @@ it("the header can be verified without the data", () => {
 
 describe("files with right checksums that lie", () => {
   /** A state file with some of its parts replaced and both checksums made to fit. */
-  function forge(change: (tensors: TensorToWrite[], metadata: Record<string, string>) => void): Uint8Array {
-    const bytes = encodeState(makeState(), { codec: "f32" });
+  function forge(
+    change: (tensors: TensorToWrite[], metadata: Record<string, string>) => void,
+    codec: Codec = "f32",
+  ): Uint8Array {
+    const bytes = encodeState(makeState(), { codec });
     const { tensors, metadata } = readSafetensors(bytes, "f");
     const parts = [...tensors].map(([name, { dtype, shape, begin, end }]) => {
       return { name, dtype, shape, bytes: bytes.slice(begin, end) };
     });
     change(parts, metadata);
-    metadata.dataCrc32 = parts
-      .reduce((sum, part) => crc32(part.bytes, sum), 0)
-      .toString(16)
-      .padStart(8, "0");
+    metadata.dataSum = "0".repeat(32);
     metadata.headerCrc32 = "00000000";
     const forged = writeSafetensors(parts, metadata);
     sealHeader(forged);
@@ -157,8 +165,13 @@ describe("files with right checksums that lie", () => {
     ["no format", (_, m) => delete m.format, /metadata format: .*found nothing/],
     ["another format", (_, m) => Object.assign(m, { format: "pt" }), /metadata format/],
     ["no version", (_, m) => delete m.version, /metadata version/],
-    ["a future version", (_, m) => Object.assign(m, { version: "2" }), /expected 1, found 2. .*newer/, "unsupported"],
-    ["an unknown codec", (_, m) => Object.assign(m, { codec: "int3" }), /f32 or bf16, found "int3"/, "unsupported"],
+    ["another version", (_, m) => Object.assign(m, { version: "3" }), /expected 2, found 3. .*other/, "unsupported"],
+    [
+      "an unknown codec",
+      (_, m) => Object.assign(m, { codec: "int3" }),
+      /f32, bf16 or int8, found "int3"/,
+      "unsupported",
+    ],
     ["a codec named like a property", (_, m) => Object.assign(m, { codec: "toString" }), /codec/, "unsupported"],
     ["no codec", (_, m) => delete m.codec, /metadata codec/],
     ["no fingerprint", (_, m) => delete m.fingerprint, /metadata fingerprint/],
@@ -176,7 +189,55 @@ describe("files with right checksums that lie", () => {
     expect(error.details.where).toMatch(/^f/);
   });
 
-  it.each(["dataCrc32", "headerCrc32"])("a wrong or missing %s", (key) => {
+  const rowCases: [string, Parameters<typeof forge>[0], RegExp][] = [
+    ["no scales", (t) => t.splice(1, 1), /a tensor ssm\.scale/],
+    ["no numbers", (t) => t.splice(2, 1), /a tensor ssm, found/],
+    [
+      "too few scales",
+      (t) => Object.assign(part(t, "ssm.scale"), { shape: [2, 3, 2], bytes: new Uint8Array(48) }),
+      /one scale for each row, found \[2,3,2\]/,
+    ],
+    [
+      "scales of another shape",
+      (t) => Object.assign(part(t, "ssm.scale"), { shape: [24] }),
+      /ssm\.scale: expected shape \[L, H, N\]/,
+    ],
+    [
+      "scales that are integers",
+      (t) => Object.assign(part(t, "conv.scale"), { dtype: "I32" }),
+      /dtype F32 for codec int8, found I32/,
+    ],
+    [
+      "numbers without a sign",
+      (t) => Object.assign(part(t, "ssm"), { dtype: "U8" }),
+      /dtype I8 for codec int8, found U8/,
+    ],
+    ["numbers without rows", (t) => Object.assign(part(t, "ssm"), { shape: [120] }), /shape \[L, H, N, P\]/],
+    ["a scalar", (t) => Object.assign(part(t, "conv"), { shape: [], bytes: new Uint8Array(1) }), /shape \[L, W, C\]/],
+    ["a number of -128", (t) => part(t, "ssm").bytes.fill(0x80, 7, 8), /ssm, value 7: .* from -127 to 127, found -128/],
+    ["a scale of NaN", (t) => setFloat(part(t, "ssm.scale"), 3, NaN), /ssm\.scale, value 3: .* found NaN/],
+    ["an infinite scale", (t) => setFloat(part(t, "conv.scale"), 0, Infinity), /conv\.scale, value 0/],
+    ["a negative scale", (t) => setFloat(part(t, "ssm.scale"), 23, -1), /ssm\.scale, value 23: .* found -1/],
+    ["a scale whose row overflows", (t) => setFloat(part(t, "ssm.scale"), 0, 3e38), /ssm\.scale, value 0/],
+    [
+      "f32 tensors",
+      (t) => t.splice(1, 4, ...["ssm", "conv"].map((name) => f32Part(name))),
+      /dtype I8 for codec int8, found F32/,
+    ],
+  ];
+  const f32Part = (name: string): TensorToWrite => {
+    const bytes = encodeState(makeState(), { codec: "f32" });
+    const { dtype, shape, begin, end } = readSafetensors(bytes, "f").tensors.get(name)!;
+    return { name, dtype, shape, bytes: bytes.slice(begin, end) };
+  };
+
+  it.each(rowCases)("int8 with %s", (_, change, message) => {
+    const error = errorOf(() => decodeState(forge(change, "int8"), "f"));
+    expect(error.code).toBe("bad-file");
+    expect(error.message).toMatch(message);
+  });
+
+  it.each(["dataSum", "headerCrc32"])("a wrong or missing %s", (key) => {
     const bytes = encodeState(makeState(), { codec: "f32" });
     const text = Buffer.from(bytes).toString("latin1");
     const at = text.indexOf(key);
@@ -186,7 +247,7 @@ describe("files with right checksums that lie", () => {
     const wrong = bytes.slice();
     const digit = at + key.length + 3;
     wrong[digit] = wrong[digit] === 0x30 ? 0x31 : 0x30;
-    expect(errorOf(() => decodeState(wrong, "f")).message).toMatch(/CRC-32/);
+    expect(errorOf(() => decodeState(wrong, "f")).message).toMatch(/CRC-32|checksum/);
   });
 
   it("a header spelled with other white space", () => {
@@ -225,7 +286,7 @@ describe("states that cannot be stored", () => {
   });
 
   it("metadata entries are checked on their own", () => {
-    const meta = { fingerprint: "f", tokens: -1, codec: "f32" as const, extra: {}, dataCrc32: 0 };
+    const meta = { fingerprint: "f", tokens: -1, codec: "f32" as const, extra: {} };
     expect(errorOf(() => metadataEntries(meta)).code).toBe("bad-argument");
   });
 });

@@ -1,15 +1,17 @@
 /**
- * The file of one state: safetensors with the tensors `logDecay` [L, H], `ssm` [L, H, N, P] and `conv` [L, W, C], and
- * the metadata of state-header.ts. Letters as in context-state.ts.
+ * The file of one state: safetensors with the tensors `logDecay` [L, H], `ssm` [L, H, N, P] and `conv` [L, W, C], with
+ * `ssm.scale` [L, H, N] and `conv.scale` [L, W] for the codec int8, and the metadata of state-header.ts. Letters as in
+ * context-state.ts.
  *
  * context-state.ts and this file import each other; each uses the other only inside functions.
  */
 import { PicasoError } from "../errors.js";
-import { crc32 } from "./checksum.js";
-import { type Codec, decodeValues, packTensor, type StoredTensor, unpackTensor } from "./codec.js";
+import { type Codec, decodeValues, packTensor, unpackTensor } from "./codec.js";
 import { ContextState, type ContextStateInit } from "./context-state.js";
-import { safetensorsHeaderSize, type TensorToWrite, writeSafetensors } from "./safetensors.js";
-import { hex, metadataEntries, parseStateHeader, type StateMetadata, sealHeader } from "./state-header.js";
+import { dataSum, dataSumDigits } from "./data-sum.js";
+import { safetensorsHeaderSize, type TensorInfo, type TensorToWrite, writeSafetensors } from "./safetensors.js";
+import { metadataEntries, parseStateHeader, type StateMetadata, sealHeader } from "./state-header.js";
+import { type StateLayout, type StoredTensor, stateLayout } from "./state-layout.js";
 
 export interface StateFileOptions {
   codec: Codec;
@@ -39,8 +41,7 @@ export function encodeState(state: ContextStateInit, options: StateFileOptions):
     ...packTensor(codec, "ssm", [layers, heads, stateSize, headDim], ssm),
     ...packTensor(codec, "conv", [layers, convWidth, convDim], conv),
   ];
-  const dataCrc32 = tensors.reduce((sum, { bytes }) => crc32(bytes, sum), 0);
-  const file = writeSafetensors(tensors, metadataEntries({ fingerprint, tokens, codec, textHash, extra, dataCrc32 }));
+  const file = writeSafetensors(tensors, metadataEntries({ fingerprint, tokens, codec, textHash, extra }));
   sealHeader(file);
   return file;
 }
@@ -57,44 +58,53 @@ export function decodeState(bytes: Uint8Array, where: string): ContextState {
 /** {@link decodeState}, and what the file says of itself. */
 export function decodeStateFile(bytes: Uint8Array, where: string): { state: ContextState; metadata: StateMetadata } {
   const size = safetensorsHeaderSize(bytes.subarray(0, 8), bytes.length, where);
-  const { metadata, header } = parseStateHeader(bytes.subarray(8, 8 + size), bytes.length, where);
-  const sum = crc32(bytes.subarray(header.dataStart));
-  if (sum !== metadata.dataCrc32) throw badFile(`${where}, data`, `CRC-32 ${hex(metadata.dataCrc32)}`, hex(sum));
+  const { metadata, layout } = parseStateLayout(bytes.subarray(8, 8 + size), bytes.length, where);
+  const sum = dataSumDigits(dataSum(bytes.subarray(layout.dataStart)));
+  if (sum !== metadata.dataSum) throw wrongSum(metadata, sum, where);
 
-  const unread = new Set(header.tensors.keys());
-  const read = (name: string): StoredTensor => {
-    const info = header.tensors.get(name);
-    if (info === undefined) throw badFile(where, `a tensor ${name}`, `${[...header.tensors.keys()]}`);
-    unread.delete(name);
-    return { dtype: info.dtype, shape: info.shape, bytes: bytes.subarray(info.begin, info.end) };
+  const part = ({ begin, end }: TensorInfo) => bytes.subarray(begin, end);
+  const unpack = (name: string, { values, scales }: StoredTensor) => {
+    const stored = { values: part(values), scales: scales && part(scales), width: values.shape.at(-1)! };
+    return unpackTensor(metadata.codec, stored, name, where);
   };
-  const { shape: decayShape, values: logDecay } = readLogDecay(read, `${where}, tensor logDecay`);
-  const ssm = unpackTensor(metadata.codec, "ssm", read, where);
-  const conv = unpackTensor(metadata.codec, "conv", read, where);
-  for (const name of unread) throw badFile(where, "only the tensors of a state", `one named ${JSON.stringify(name)}`);
-
-  const [layers, heads, stateSize, headDim] = dimensions(ssm.shape, "L, H, N, P", `${where}, tensor ssm`);
-  const [convLayers, convWidth, convDim] = dimensions(conv.shape, "L, W, C", `${where}, tensor conv`);
-  const [decayLayers, decayHeads] = dimensions(decayShape, "L, H", `${where}, tensor logDecay`);
-  if (convLayers !== layers || decayLayers !== layers || decayHeads !== heads) {
-    const found = `ssm [${ssm.shape}], conv [${conv.shape}], logDecay [${decayShape}]`;
-    throw badFile(where, "the same L in all tensors and the same H in ssm and logDecay", found);
-  }
-  const shape = { layers, heads, stateSize, headDim, convWidth, convDim } as ContextStateInit["shape"];
   const { fingerprint, tokens } = metadata;
-  const state = new ContextState({ fingerprint, shape, tokens, ssm: ssm.values, conv: conv.values, logDecay });
+  const state = new ContextState({
+    fingerprint,
+    shape: layout.shape,
+    tokens,
+    ssm: unpack("ssm", layout.ssm),
+    conv: unpack("conv", layout.conv),
+    logDecay: decodeLogDecay(part(layout.logDecay), layout.logDecay.dtype, where),
+  });
   return { state, metadata };
 }
 
-function readLogDecay(
-  read: (name: string) => StoredTensor,
+/** The header of a state file of `fileSize` bytes, fully checked. Throws as {@link decodeState}. */
+export function parseStateLayout(
+  json: Uint8Array,
+  fileSize: number,
   where: string,
-): { shape: number[]; values: Float32Array | Float64Array } {
-  const { dtype, shape, bytes } = read("logDecay");
-  if (dtype !== "F64" && dtype !== "F32") throw badFile(where, "dtype F64 or F32", dtype);
+): { metadata: StateMetadata; layout: StateLayout } {
+  const { metadata, header } = parseStateHeader(json, fileSize, where);
+  return { metadata, layout: stateLayout(header, metadata.codec, fileSize, where) };
+}
+
+/** The decays in their tensor's bytes, F64 or F32. Throws `bad-file` for decays that none can be. */
+export function decodeLogDecay(bytes: Uint8Array, dtype: string, where: string): Float32Array | Float64Array {
   const values = dtype === "F32" ? decodeValues("f32", bytes) : new Float64Array(new Uint8Array(bytes).buffer);
-  assertLogDecays(values, "bad-file", where);
-  return { shape, values };
+  assertLogDecays(values, "bad-file", `${where}, tensor logDecay`);
+  return values;
+}
+
+/** The error for data that do not have the checksum that the header tells. */
+export function wrongSum(metadata: StateMetadata, found: string, where: string): PicasoError {
+  const next = "The file is damaged: encode the passage again.";
+  return new PicasoError("bad-file", {
+    where: `${where}, data`,
+    expected: `the checksum ${metadata.dataSum}`,
+    found,
+    next,
+  });
 }
 
 /** Written so that NaN, which compares false, is caught too. */
@@ -107,14 +117,4 @@ function assertLogDecays(values: Float32Array | Float64Array, code: "bad-file" |
     found: String(values[wrong]),
     next: "The state is damaged: encode the passage again.",
   });
-}
-
-function dimensions(shape: number[], letters: string, where: string): number[] {
-  if (shape.length === letters.split(", ").length) return shape;
-  throw badFile(where, `shape [${letters}]`, `[${shape}]`);
-}
-
-function badFile(where: string, expected: string, found: string): PicasoError {
-  const next = "The file is damaged or no state file: encode the passage again.";
-  return new PicasoError("bad-file", { where, expected, found, next });
 }

@@ -1,14 +1,16 @@
 /**
- * The `__metadata__` of a state file: what the file says of itself, and two CRC-32 sums, of the data and of the header,
- * so that a header can be read and trusted without the data. The header's sum is taken with its own digits as zeros.
+ * The `__metadata__` of a state file: what the file says of itself, a checksum of the data (data-sum.ts) and a CRC-32
+ * of the header, so that a header can be read and trusted without the data. The header's sum is taken with its own
+ * digits as zeros.
  */
 import { PicasoError } from "../errors.js";
 import { crc32 } from "./checksum.js";
-import { type Codec, codecNames, isCodec } from "./codec.js";
+import { type Codec, codecChoice, isCodec } from "./codec.js";
+import { dataSum, dataSumDigits } from "./data-sum.js";
 import { parseSafetensorsHeader, type SafetensorsHeader, safetensorsHeaderSize } from "./safetensors.js";
 
 /** Raised when files can no longer be read as those of this version are. */
-const VERSION = "1";
+const VERSION = "2";
 const FORMAT = "picaso-state";
 
 /** The caller's own entries stand under this prefix, apart from the format's. */
@@ -22,20 +24,20 @@ export interface StateMetadata {
   textHash?: string;
   /** Further strings kept with the state. */
   extra: Record<string, string>;
-  /** CRC-32 of the bytes after the header. */
-  dataCrc32: number;
+  /** Checksum of the bytes after the header, 32 hexadecimal digits: see data-sum.ts. */
+  dataSum: string;
 }
 
-/** The entries of `__metadata__`; {@link sealHeader} fills in the header's own sum. Throws `bad-argument`. */
-export function metadataEntries(metadata: StateMetadata): Record<string, string> {
-  const { fingerprint, tokens, codec, textHash, extra, dataCrc32 } = metadata;
+/** The entries of `__metadata__`; {@link sealHeader} fills in the sums. Throws `bad-argument`. */
+export function metadataEntries(metadata: Omit<StateMetadata, "dataSum">): Record<string, string> {
+  const { fingerprint, tokens, codec, textHash, extra } = metadata;
   if (!Number.isSafeInteger(tokens) || tokens < 0) {
     throw badArgument("state, tokens", "a whole number, 0 or more", String(tokens));
   }
   const entries: Record<string, string> = { format: FORMAT, version: VERSION, fingerprint, tokens: `${tokens}`, codec };
   if (textHash !== undefined) entries.textHash = textHash;
   for (const [key, value] of Object.entries(extra)) entries[EXTRA + key] = value;
-  entries.dataCrc32 = hex(dataCrc32);
+  entries.dataSum = dataSumDigits({ a: 0n, b: 0n });
   entries.headerCrc32 = hex(0);
   for (const [key, value] of Object.entries(entries)) {
     if (typeof value !== "string") throw badArgument(`state metadata, ${key}`, "a string", typeof value);
@@ -43,11 +45,13 @@ export function metadataEntries(metadata: StateMetadata): Record<string, string>
   return entries;
 }
 
-/** Writes the header's sum into a file made with {@link metadataEntries}. */
+/** Writes both sums into a file made with {@link metadataEntries}. */
 export function sealHeader(file: Uint8Array): void {
   const header = file.subarray(8, 8 + safetensorsHeaderSize(file, file.length, "state"));
-  const at = ownSumAt(header);
-  header.set(new TextEncoder().encode(hex(headerCrc32(header, at))), at);
+  const write = (digits: string, at: number) => header.set(new TextEncoder().encode(digits), at);
+  write(dataSumDigits(dataSum(file.subarray(8 + header.length))), digitsAt(header, "dataSum"));
+  const at = digitsAt(header, "headerCrc32");
+  write(hex(headerCrc32(header, at)), at);
 }
 
 /**
@@ -71,7 +75,7 @@ export function parseStateHeader(
   const version = field("version", /^[0-9]{1,9}$/, "a version number");
   if (version !== VERSION) throw unsupported(`${where}, metadata version`, VERSION, version);
   const sum = field("headerCrc32", /^[0-9a-f]{8}$/, "8 hexadecimal digits");
-  const at = ownSumAt(json);
+  const at = digitsAt(json, "headerCrc32");
   if (at === -1) throw badFile(`${where}, header`, "headerCrc32 as this program writes it", "another spelling");
   const actual = hex(headerCrc32(json, at));
   if (sum !== actual) throw badFile(`${where}, header`, `CRC-32 ${sum}`, actual);
@@ -79,23 +83,23 @@ export function parseStateHeader(
   const tokens = Number(field("tokens", /^(0|[1-9][0-9]{0,15})$/, "a whole number"));
   if (!Number.isSafeInteger(tokens)) throw badFile(`${where}, metadata tokens`, "at most 2^53 - 1", `${tokens}`);
   const codec = field("codec", /^/, "a codec's name");
-  if (!isCodec(codec)) throw unsupported(`${where}, metadata codec`, codecNames.join(" or "), JSON.stringify(codec));
+  if (!isCodec(codec)) throw unsupported(`${where}, metadata codec`, codecChoice, JSON.stringify(codec));
   const extra = [...entries].filter(([key]) => key.startsWith(EXTRA)).map(([key, v]) => [key.slice(EXTRA.length), v]);
   const metadata: StateMetadata = {
     fingerprint: field("fingerprint", /^/, "a model's fingerprint"),
     tokens,
     codec,
     extra: Object.fromEntries(extra),
-    dataCrc32: Number.parseInt(field("dataCrc32", /^[0-9a-f]{8}$/, "8 hexadecimal digits"), 16),
+    dataSum: field("dataSum", /^[0-9a-f]{32}$/, "32 hexadecimal digits"),
   };
   if (entries.has("textHash")) metadata.textHash = entries.get("textHash");
   return { metadata, header };
 }
 
-/** Offset of the first digit of the header's own sum; -1 where it is not spelled as this program writes it. */
-function ownSumAt(json: Uint8Array): number {
+/** Offset of the first digit of one of the sums; -1 where it is not spelled as this program writes it. */
+function digitsAt(json: Uint8Array, name: "dataSum" | "headerCrc32"): number {
   // One character a byte, so that positions in the text are offsets. Inside strings the quotes would be escaped.
-  const key = '"headerCrc32":"';
+  const key = `"${name}":"`;
   const at = new TextDecoder("latin1").decode(json).lastIndexOf(key);
   return at === -1 ? -1 : at + key.length;
 }
@@ -106,7 +110,7 @@ function headerCrc32(json: Uint8Array, ownSum: number): number {
 }
 
 /** A CRC-32 as it stands in metadata. */
-export function hex(sum: number): string {
+function hex(sum: number): string {
   return sum.toString(16).padStart(8, "0");
 }
 
@@ -116,7 +120,7 @@ function badFile(where: string, expected: string, found: string): PicasoError {
 }
 
 function unsupported(where: string, expected: string, found: string): PicasoError {
-  const next = "The file was written by a newer version: upgrade this program or encode the passage again.";
+  const next = "The file was written by another version: use that one, or encode the passage again.";
   return new PicasoError("unsupported", { where, expected, found, next });
 }
 

@@ -94,7 +94,7 @@ describe("opening a store", () => {
         [JSON.stringify({ ...good, version: "1" }), "bad-file", /version/],
         [JSON.stringify({ ...good, version: 2 }), "unsupported", /version: expected version 1, found 2/],
         [JSON.stringify({ ...good, fingerprint: "" }), "bad-file", /fingerprint/],
-        [JSON.stringify({ ...good, codec: "f8" }), "unsupported", /codec: expected f32 or bf16, found "f8"/],
+        [JSON.stringify({ ...good, codec: "f8" }), "unsupported", /codec: expected f32, bf16 or int8, found "f8"/],
         [JSON.stringify({ ...good, stateShape: null }), "bad-file", /stateShape, layers/],
         [JSON.stringify({ ...good, passages: { passageTokens: 64 } }), "bad-file", /passages, overlap.*found nothing/],
         [JSON.stringify({ ...good, stateShape: { ...good.stateShape, heads: -1 } }), "bad-file", /heads.*-1/],

@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { link, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { PicasoError } from "../errors.js";
-import { type Codec, codecNames, isCodec } from "../state/codec.js";
+import { type Codec, codecChoice, isCodec } from "../state/codec.js";
 import type { StateShape } from "../state/context-state.js";
 import { cannotWrite, syncFolder, unlessAbsent } from "./files.js";
 
@@ -114,8 +114,8 @@ function parseDescriptor(text: string, file: string): StoreDescriptor {
   if (typeof fingerprint !== "string" || fingerprint === "") {
     throw damaged(`${file}, fingerprint`, "a model's fingerprint", show(fingerprint));
   }
-  if (typeof codec !== "string") throw damaged(`${file}, codec`, codecNames.join(" or "), show(codec));
-  if (!isCodec(codec)) throw unsupported(`${file}, codec`, codecNames.join(" or "), show(codec));
+  if (typeof codec !== "string") throw damaged(`${file}, codec`, codecChoice, show(codec));
+  if (!isCodec(codec)) throw unsupported(`${file}, codec`, codecChoice, show(codec));
   return {
     ...{ fingerprint, codec, stateShape: parseCounts(stateShape, shapeFields, `${file}, stateShape`) },
     ...(passages !== undefined && { passages: parseCounts(passages, passageFields, `${file}, passages`) }),

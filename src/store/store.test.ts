@@ -1,6 +1,9 @@
+import { readFileSync } from "node:fs";
 import { access, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { codecNames } from "../state/codec.js";
+import { decodeStateFile } from "../state/state-file.js";
 import { hashText, passageId } from "./ids.js";
 import type { StoredPassage } from "./passage.js";
 import { StateStore } from "./store.js";
@@ -16,13 +19,19 @@ function stateFile(directory: string, { stateId }: Pick<StoredPassage, "stateId"
   return join(directory, "states", stateId.slice(0, 2), `${stateId}.safetensors`);
 }
 
+/** A state read in a way of one's own, with the path that it was read from. */
+function decode(where: string) {
+  const { state, metadata } = decodeStateFile(readFileSync(where), where);
+  return { ...state, metadata, where };
+}
+
 async function found(store: StateStore, query: string, k = 10): Promise<string[]> {
   return (await store.search(query, { k })).map(({ passage }) => passage.text);
 }
 
 describe("states", () => {
   it("come back as they were put", async () => {
-    for (const codec of ["f32", "bf16"] as const) {
+    for (const codec of codecNames) {
       await withStore(
         async (store, directory) => {
           const tokens = tokensOf("Some text");
@@ -103,7 +112,7 @@ describe("states", () => {
       flipped[good.length - 5]! ^= 1;
       await writeFile(file, flipped);
       await expect(load()).rejects.toMatchObject({ code: "bad-file" });
-      await expect(load()).rejects.toThrow(/CRC-32.*Run `picaso verify`/);
+      await expect(load()).rejects.toThrow(/checksum.*Run `picaso verify`/);
       expect(await store.hasState(passage!.stateId)).toBe(true);
       expect(await store.hasState(passage!.stateId, { checksum: true })).toBe(false);
 
@@ -114,8 +123,13 @@ describe("states", () => {
         expect(await store.hasState(passage!.stateId)).toBe(false);
       }
       await writeFile(file, await readFile(stateFile(directory, other!)));
-      await expect(load()).rejects.toThrow(new RegExp(`expected ${passage!.stateId}, found ${other!.stateId}`));
+      const swapped = new RegExp(`expected ${passage!.stateId}, found ${other!.stateId}`);
+      await expect(load()).rejects.toThrow(swapped);
+      expect(() => store.openState(passage!, decode)).toThrow(swapped);
       await writeFile(file, good);
+      expect(store.openState(passage!, decode)).toMatchObject({ tokens: 9, where: file });
+      expect(() => store.openState({ ...passage!, tokens: 3 }, decode)).toThrow(/of 3 tokens, found one of 9.*verify/);
+      expect(() => store.openState({ ...passage!, stateId: "../x" }, decode)).toThrow(/hexadecimal/);
       await expect(store.loadState({ ...passage!, tokens: 3 })).rejects.toThrow(
         /expected a state of 3 tokens, found one of 9/,
       );

@@ -11,7 +11,7 @@
 import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { PicasoError } from "../errors.js";
-import { type Codec, codecNames, isCodec } from "../state/codec.js";
+import { type Codec, codecChoice, isCodec } from "../state/codec.js";
 import { assertSameModel, type ContextState, type StateShape } from "../state/context-state.js";
 import { encodeState } from "../state/state-file.js";
 import { Catalog } from "./catalog.js";
@@ -27,7 +27,14 @@ import { replaceDocuments } from "./replace.js";
 import { searchWhole } from "./search.js";
 import { StateFiles } from "./state-files.js";
 import { countStore, listDocuments, type StoreStats } from "./summary.js";
-import { readState, type VerifyOptions, type VerifyReport, verifyStore } from "./verify.js";
+import {
+  assertOwnState,
+  type IdentifiedState,
+  readState,
+  type VerifyOptions,
+  type VerifyReport,
+  verifyStore,
+} from "./verify.js";
 
 export type { GcReport } from "./cleanup.js";
 export type { StoreModel } from "./create.js";
@@ -76,7 +83,7 @@ export class StateStore<Model extends StoreModel = StoreModel> {
   ): Promise<StateStore<Model>> {
     const directory = localFolder(path);
     if (codec !== undefined && !isCodec(codec)) {
-      const [expected, found] = [codecNames.join(" or "), JSON.stringify(codec)];
+      const [expected, found] = [codecChoice, JSON.stringify(codec)];
       throw new PicasoError("bad-argument", { where: "--codec", expected, found, next: "Give one of these." });
     }
     let descriptor = await readDescriptor(directory);
@@ -207,17 +214,31 @@ export class StateStore<Model extends StoreModel = StoreModel> {
   /** A passage's state. Throws `not-found`, `bad-file` or `mismatch`, naming the file. */
   async loadState({ stateId, tokens }: Pick<StoredPassage, "stateId" | "tokens">): Promise<ContextState> {
     assertStateId(stateId);
+    const bytes = await this.files.read(stateId);
+    return withAdvice(() => {
+      const path = this.files.path(stateId);
+      const state = readState(bytes, stateId, this.descriptor, path);
+      assertTokens(state.tokens, tokens, path);
+      return state;
+    });
+  }
+
+  /**
+   * A passage's state in the form that `open` makes of its file, for whoever reads it in another way. Throws what
+   * `open` throws, and `bad-file` or `mismatch` for a state that is not this passage's.
+   */
+  openState<S extends IdentifiedState>(
+    { stateId, tokens }: Pick<StoredPassage, "stateId" | "tokens">,
+    open: (path: string) => S,
+  ): S {
+    assertStateId(stateId);
     const path = this.files.path(stateId);
-    try {
-      const state = readState(await this.files.read(stateId), stateId, this.descriptor, path);
-      if (state.tokens === tokens) return state;
-      const [expected, found] = [`a state of ${tokens} tokens`, `one of ${state.tokens}`];
-      throw new PicasoError("bad-file", { where: path, expected, found, next: "" });
-    } catch (error) {
-      if (!PicasoError.isInstance(error) || (error.code !== "bad-file" && error.code !== "mismatch")) throw error;
-      const next = "Run `picaso verify` to find all damage, then `picaso index PATH...` to encode it again.";
-      throw new PicasoError(error.code, { ...error.details, next, cause: error });
-    }
+    return withAdvice(() => {
+      const state = open(path);
+      assertOwnState(state, stateId, this.descriptor, path);
+      assertTokens(state.tokens, tokens, path);
+      return state;
+    });
   }
 
   /** Brings the search index up to date; searches find everything without it too, only more slowly. */
@@ -250,6 +271,23 @@ export class StateStore<Model extends StoreModel = StoreModel> {
   private catalog(): Promise<Catalog> {
     this.opening ??= Catalog.open(join(this.directory, "catalog"));
     return this.opening;
+  }
+}
+
+function assertTokens(found: number, listed: number, where: string): void {
+  if (found === listed) return;
+  const [expected, actual] = [`a state of ${listed} tokens`, `one of ${found}`];
+  throw new PicasoError("bad-file", { where, expected, found: actual, next: "" });
+}
+
+/** Adds to errors about a damaged file what to do in a store. */
+function withAdvice<R>(read: () => R): R {
+  try {
+    return read();
+  } catch (error) {
+    if (!PicasoError.isInstance(error) || (error.code !== "bad-file" && error.code !== "mismatch")) throw error;
+    const next = "Run `picaso verify` to find all damage, then `picaso index PATH...` to encode it again.";
+    throw new PicasoError(error.code, { ...error.details, next, cause: error });
   }
 }
 

@@ -1,7 +1,8 @@
 /** Reads a whole store and tells what is wrong with it. */
 import { PicasoError, throwIfAborted } from "../errors.js";
-import { assertSameModel } from "../state/context-state.js";
+import { assertSameModel, type StateShape } from "../state/context-state.js";
 import { decodeStateFile } from "../state/state-file.js";
+import type { StateMetadata } from "../state/state-header.js";
 import type { Catalog } from "./catalog.js";
 import type { StoreDescriptor } from "./descriptor.js";
 import { hashText } from "./ids.js";
@@ -114,14 +115,34 @@ async function checkState(
  */
 export function readState(bytes: Uint8Array, stateId: string, descriptor: StoreDescriptor, where: string) {
   const { state, metadata } = decodeStateFile(bytes, where);
-  assertSameModel({ fingerprint: descriptor.fingerprint, shape: descriptor.stateShape }, state, where);
-  if (metadata.extra.stateId === stateId) return state;
+  assertOwnState({ ...state, metadata }, stateId, descriptor, where);
+  return state;
+}
+
+/** Throws `mismatch` for the state of another model, `bad-file` for that of another passage. */
+export function assertOwnState(
+  { fingerprint, shape, metadata }: IdentifiedState,
+  stateId: string,
+  descriptor: StoreDescriptor,
+  where: string,
+): void {
+  const own = { fingerprint: descriptor.fingerprint, shape: descriptor.stateShape };
+  assertSameModel(own, { fingerprint, shape }, where);
+  if (metadata.extra.stateId === stateId) return;
   throw new PicasoError("bad-file", {
     where: `${where}, metadata stateId`,
     expected: stateId,
     found: metadata.extra.stateId ?? "nothing",
     next: "The file belongs to another passage: run `picaso verify`.",
   });
+}
+
+/** What a state file says of itself. */
+export interface IdentifiedState {
+  fingerprint: string;
+  shape: Readonly<StateShape>;
+  tokens: number;
+  metadata: StateMetadata;
 }
 
 /** Without those of passages that another process has removed or replaced meanwhile. */

@@ -1,17 +1,39 @@
 /**
- * Compiles weighted-sum.as.ts with AssemblyScript and writes the module into kernel.generated.ts as base64, so that the
- * package loads it without reading a file, in browsers too. Run by `npm run build:kernel` after a change to the source.
+ * Compiles the AssemblyScript sources and writes each module into a file beside it as base64, so that the package loads
+ * it without reading a file, in browsers too. Run by `npm run build:kernel` after a change to a source.
  */
 import { readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import asc from "assemblyscript/asc";
 import { PicasoError } from "../../errors.js";
 
-const source = new URL("./weighted-sum.as.ts", import.meta.url);
-const generated = new URL("./kernel.generated.ts", import.meta.url);
+export interface Kernel {
+  source: URL;
+  generated: URL;
+  /** Name of the exported string. */
+  constant: string;
+}
 
-/** Text of kernel.generated.ts for the source as it is now. Throws `failed` with the compiler's messages. */
-export async function generateKernel(): Promise<string> {
+export const kernels: Kernel[] = [
+  {
+    source: new URL("./weighted-sum.as.ts", import.meta.url),
+    generated: new URL("./kernel.generated.ts", import.meta.url),
+    constant: "kernelBase64",
+  },
+  {
+    source: new URL("../../state/data-sum.as.ts", import.meta.url),
+    generated: new URL("../../state/data-sum.generated.ts", import.meta.url),
+    constant: "dataSumBase64",
+  },
+  {
+    source: new URL("../../bench/read-memory.as.ts", import.meta.url),
+    generated: new URL("../../bench/read-memory.generated.ts", import.meta.url),
+    constant: "readMemoryBase64",
+  },
+];
+
+/** Text of the generated file for a source as it is now. Throws `failed` with the compiler's messages. */
+export async function generateKernel({ source, constant }: Kernel): Promise<string> {
   const text = await readFile(source, "utf8");
   let module: Uint8Array | undefined;
   const { error, stderr } = await asc.main(
@@ -45,11 +67,13 @@ export async function generateKernel(): Promise<string> {
     });
   }
   return [
-    "/** The compiled weighted-sum.as.ts; written by build.ts. */",
-    "export const kernelBase64 =",
+    `/** The compiled ${source.pathname.split("/").at(-1)}; written by build.ts. */`,
+    `export const ${constant} =`,
     `  "${Buffer.from(module).toString("base64")}";`,
     "",
   ].join("\n");
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await writeFile(generated, await generateKernel());
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const kernel of kernels) await writeFile(kernel.generated, await generateKernel(kernel));
+}

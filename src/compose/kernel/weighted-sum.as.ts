@@ -1,31 +1,49 @@
 /**
  * AssemblyScript source of the weighted sum, out[i] = w_0 x_0[i] + w_1 x_1[i] + ... for begin <= i < end, in float32.
  *
- * The caller owns the memory. `terms` is a table of n >= 1 entries of 8 bytes, the address of x_k and its weight in
- * float32. With `add` the sum goes on from what `out` holds, in the same order of additions, so that summing many terms
- * in groups changes no bit of the result. Four accumulators of four values stay in registers while the inner loop runs
- * over the terms; with eight, V8 runs out of registers and spills.
+ * The caller owns the memory. `terms` is a table of n >= 1 entries of 16 bytes: the address of x_k, its weight in
+ * float32, the address of its scales (int8 only), 4 bytes unused. With `add` the sum goes on from what `out` holds, in
+ * the same order of additions, so that summing many terms in groups changes no bit of the result. Four accumulators of
+ * four values stay in registers while the inner loop runs over the terms; with eight, V8 runs out of registers and
+ * spills.
+ *
+ * The result is 0 where all sums are finite, else NaN.
  */
 
 /** Terms in float32. */
-export function sumF32(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool): void {
-  sum<f32>(out, terms, n, begin, end, add);
+export function sumF32(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool): f32 {
+  return sum<f32>(out, terms, n, begin, end, add, 0);
 }
 
 /** Terms in bfloat16, the upper halves of float32 values. */
-export function sumBf16(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool): void {
-  sum<u16>(out, terms, n, begin, end, add);
+export function sumBf16(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool): f32 {
+  return sum<u16>(out, terms, n, begin, end, add, 0);
+}
+
+/**
+ * Terms in 8-bit numbers in rows of `width`, a whole number of which stand from `begin` to `end`; each row has a scale,
+ * and the weight of a number is its term's weight times that, rounded to float32.
+ */
+export function sumInt8(
+  out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool, width: usize,
+): f32 {
+  let check: f32 = 0;
+  for (let row = begin; row < end; row += width) {
+    check += sum<i8>(out, terms, n, row, row + width, add, row / width);
+  }
+  return check;
 }
 
 // @ts-ignore: decorator
 @inline
-function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool): void {
-  const last = terms + (n << 3);
+function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool, row: usize): f32 {
+  const last = terms + (n << 4);
+  let check = f32x4.splat(0);
   let i = begin;
   for (; i + 16 <= end; i += 16) {
     const o = out + (i << 2);
     let x = load<usize>(terms) + i * sizeof<T>();
-    let w = v128.load32_splat(terms, 4);
+    let w = weight<T>(terms, row);
     let a = f32x4.mul(w, four<T>(x, 0));
     let b = f32x4.mul(w, four<T>(x, 4));
     let c = f32x4.mul(w, four<T>(x, 8));
@@ -36,9 +54,9 @@ function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, ad
       c = f32x4.add(v128.load(o, 32), c);
       d = f32x4.add(v128.load(o, 48), d);
     }
-    for (let term = terms + 8; term < last; term += 8) {
+    for (let term = terms + 16; term < last; term += 16) {
       x = load<usize>(term) + i * sizeof<T>();
-      w = v128.load32_splat(term, 4);
+      w = weight<T>(term, row);
       a = f32x4.add(a, f32x4.mul(w, four<T>(x, 0)));
       b = f32x4.add(b, f32x4.mul(w, four<T>(x, 4)));
       c = f32x4.add(c, f32x4.mul(w, four<T>(x, 8)));
@@ -48,23 +66,46 @@ function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, ad
     v128.store(o, b, 16);
     v128.store(o, c, 32);
     v128.store(o, d, 48);
+    // Zero times a number is zero; times an infinity or NaN it is NaN, which stays.
+    const zero = f32x4.splat(0);
+    check = f32x4.add(check, f32x4.add(f32x4.mul(a, zero), f32x4.mul(b, zero)));
+    check = f32x4.add(check, f32x4.add(f32x4.mul(c, zero), f32x4.mul(d, zero)));
   }
+  let result =
+    f32x4.extract_lane(check, 0) + f32x4.extract_lane(check, 1) +
+    f32x4.extract_lane(check, 2) + f32x4.extract_lane(check, 3);
   for (; i < end; i++) {
     const o = out + (i << 2);
-    let total = load<f32>(terms, 4) * one<T>(load<usize>(terms) + i * sizeof<T>());
+    let total = one<T>(load<usize>(terms) + i * sizeof<T>()) * f32x4.extract_lane(weight<T>(terms, row), 0);
     if (add) total = load<f32>(o) + total;
-    for (let term = terms + 8; term < last; term += 8) {
-      total += load<f32>(term, 4) * one<T>(load<usize>(term) + i * sizeof<T>());
+    for (let term = terms + 16; term < last; term += 16) {
+      total += one<T>(load<usize>(term) + i * sizeof<T>()) * f32x4.extract_lane(weight<T>(term, row), 0);
     }
     store<f32>(o, total);
+    result += total * 0;
   }
+  return result;
 }
 
-/** Four values, `skip` (0, 4, 8 or 12) values after those at `x`. Halves are loaded by eight, and one load serves twice. */
+/** What the values of a term in this row are multiplied with, four times. */
+// @ts-ignore: decorator
+@inline
+function weight<T>(term: usize, row: usize): v128 {
+  const w = v128.load32_splat(term, 4);
+  if (sizeof<T>() > 1) return w;
+  return f32x4.mul(w, v128.load32_splat(load<usize>(term, 8) + (row << 2)));
+}
+
+/** Four values, `skip` (0, 4, 8 or 12) values after those at `x`. Small values are loaded together, and one load serves. */
 // @ts-ignore: decorator
 @inline
 function four<T>(x: usize, skip: usize): v128 {
   if (isFloat<T>()) return v128.load(x + (skip << 2));
+  if (sizeof<T>() == 1) {
+    const eight = v128.load8x8_s(x + (skip & 8));
+    if (skip & 4) return f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(eight));
+    return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(eight));
+  }
   const halves = v128.load(x + ((skip & 8) << 1));
   const zero = i16x8.splat(0);
   if (skip & 4) return v128.shuffle<u16>(zero, halves, 4, 12, 5, 13, 6, 14, 7, 15);
@@ -75,5 +116,6 @@ function four<T>(x: usize, skip: usize): v128 {
 @inline
 function one<T>(x: usize): f32 {
   if (isFloat<T>()) return load<f32>(x);
+  if (sizeof<T>() == 1) return <f32>load<i8>(x);
   return reinterpret<f32>(<u32>load<u16>(x) << 16);
 }

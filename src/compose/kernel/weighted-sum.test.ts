@@ -1,9 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { PicasoError } from "../../errors.js";
-import { decodeValues } from "../../state/codec.js";
-import { generateKernel } from "./build.js";
-import { WeightedSum, type WeightedSumJob, weightedSum } from "./weighted-sum.js";
+import { type Codec, codecNames, decodeValues, encodeValues } from "../../state/codec.js";
+import { quantizeRows } from "../../state/int8.js";
+import { generateKernel, kernels } from "./build.js";
+import { floatTerm, type Term, type WeightedSumJob } from "./job.js";
+import { WeightedSum, weightedSum } from "./weighted-sum.js";
 
 const fround = Math.fround;
 
@@ -12,26 +14,38 @@ function values(length: number, seed: number): Float32Array {
   return Float32Array.from({ length }, (_, i) => Math.sin(i * 12.9898 + seed * 78.233) * 10 ** ((i + seed) % 7));
 }
 
+/** Inputs as a codec stores them, and the float32 numbers that are multiplied with the weights. */
+function makeTerm(codec: Codec, array: Float32Array, width: number): Term {
+  if (codec === "f32") return { ...floatTerm(array), width };
+  if (codec === "bf16") return { codec, values: encodeValues("bf16", array), scales: null, width };
+  const { numbers, scales } = quantizeRows(array, width);
+  return { codec, values: new Uint8Array(numbers.buffer), scales: new Uint8Array(scales.buffer), width };
+}
+
 /** The job's result by its definition, in the same order of float32 operations. */
-function reference({ inputs, weights, blockLength, out }: WeightedSumJob): Float32Array {
-  const floats = inputs.map((input) =>
-    input instanceof Float32Array ? input : decodeValues("bf16", new Uint8Array(input.slice().buffer)),
+function reference({ terms, weights, blockLength, out }: WeightedSumJob): Float32Array {
+  const n = terms.length;
+  const bytes = (part: Term["values"] | null) => (part === null ? new Uint8Array(0) : (part as Uint8Array).slice());
+  const numbers = terms.map(({ codec, values }) =>
+    codec === "int8" ? Float32Array.from(new Int8Array(bytes(values).buffer)) : decodeValues(codec, bytes(values)),
   );
-  const n = inputs.length;
+  const scales = terms.map(({ scales }) => new Float32Array(bytes(scales).buffer));
   return out.map((_, i) => {
-    const weight = (k: number) => weights[Math.floor(i / blockLength) * n + k]!;
-    let sum = fround(weight(0) * floats[0]![i]!);
-    for (let k = 1; k < n; k++) sum = fround(sum + fround(weight(k) * floats[k]![i]!));
+    const weight = (k: number) => {
+      const { codec, width } = terms[k]!;
+      const scale = codec === "int8" ? scales[k]![Math.floor(i / width)]! : 1;
+      return fround(weights[Math.floor(i / blockLength) * n + k]! * scale);
+    };
+    let sum = fround(weight(0) * numbers[0]![i]!);
+    for (let k = 1; k < n; k++) sum = fround(sum + fround(weight(k) * numbers[k]![i]!));
     return sum;
   });
 }
 
-function makeJob(n: number, blocks: number, blockLength: number, bf16 = false): WeightedSumJob {
+function makeJob(n: number, blocks: number, blockLength: number, codec: Codec, width = blockLength): WeightedSumJob {
   const length = blocks * blockLength;
-  const floats = Array.from({ length: n }, (_, k) => values(length, k));
-  const halves = () => floats.map((array) => Uint16Array.from(new Uint32Array(array.buffer), (bits) => bits >>> 16));
   return {
-    inputs: bf16 ? halves() : floats,
+    terms: Array.from({ length: n }, (_, k) => makeTerm(codec, values(length, k), width)),
     weights: values(blocks * n, 99).map((value) => value / 1e6),
     blockLength,
     out: new Float32Array(length).fill(NaN),
@@ -48,7 +62,7 @@ function expectSameBits(actual: Float32Array, expected: Float32Array): void {
   expect(at === -1 ? "equal" : `element ${at}: ${actual[at]} for ${expected[at]}`).toBe("equal");
 }
 
-describe.each([false, true])("weighted sum, bf16 %s", (bf16) => {
+describe.each(codecNames)("weighted sum, %s", (codec) => {
   it.each([
     [1, 1, 1],
     [1, 3, 5],
@@ -59,10 +73,13 @@ describe.each([false, true])("weighted sum, bf16 %s", (bf16) => {
     [6, 40, 3],
     [11, 3, 130],
     [23, 2, 64],
+    [4, 6, 48, 16],
+    [7, 3, 66, 33],
+    [2, 2, 70, 1],
   ])(
-    "%d inputs, %d blocks of %d elements: the same bits as the definition, for all tile sizes",
-    (n, blocks, length) => {
-      const job = makeJob(n, blocks, length, bf16);
+    "%d terms, %d blocks of %d elements: the same bits as the definition, for all tile sizes",
+    (n, blocks, length, width = length) => {
+      const job = makeJob(n, blocks, length, codec, width);
       const expected = reference(job);
       for (const [tile, group] of [
         [7, 1],
@@ -72,40 +89,40 @@ describe.each([false, true])("weighted sum, bf16 %s", (bf16) => {
         [4096, 64],
         [undefined, undefined],
       ]) {
+        if (tile !== undefined && tile < width) continue;
         job.out.fill(NaN);
-        new WeightedSum(tile, group).run(job);
+        expect(new WeightedSum({ tile, group }).run(job).finite).toBe(true);
         expectSameBits(job.out, expected);
       }
     },
   );
 
-  it("more elements than a tile, more inputs than a group, at the real sizes", () => {
-    const job = makeJob(7, 3, 60_000, bf16);
+  it("more elements than a tile, more terms than a group, at the real sizes", () => {
+    const job = makeJob(7, 3, 60_000, codec, 60);
     weightedSum(job);
     expectSameBits(job.out, reference(job));
   });
 
   it("inputs and result at odd places of larger buffers", () => {
-    const job = makeJob(3, 4, 100, bf16);
+    const job = makeJob(3, 4, 100, codec);
     const expected = reference(job);
-    const inputs = job.inputs.map((input, k) => {
-      const buffer = new ArrayBuffer(8192 + input.byteLength);
-      const View = input.constructor as Float32ArrayConstructor;
-      const moved = new View(buffer, 4 * (37 * k + 1), input.length);
-      moved.set(input);
-      return moved;
+    const terms = job.terms.map((term, k) => {
+      const values = term.values as Uint8Array;
+      const moved = new Uint8Array(new ArrayBuffer(8192 + values.length), 4 * (37 * k + 1), values.length);
+      moved.set(values);
+      return { ...term, values: moved };
     });
     const surrounding = new Float32Array(410).fill(5);
     const out = surrounding.subarray(3, 403);
-    weightedSum({ ...job, inputs, out });
+    weightedSum({ ...job, terms, out });
     expectSameBits(out, expected);
     expect([...surrounding.subarray(0, 3), ...surrounding.subarray(403)]).toEqual(Array(10).fill(5));
   });
 
   it("a range of blocks leaves the others alone", () => {
-    const job = makeJob(3, 6, 50, bf16);
+    const job = makeJob(3, 6, 50, codec);
     const expected = reference(job);
-    const [first, second] = [new WeightedSum(64, 2), new WeightedSum(64, 2)];
+    const [first, second] = [new WeightedSum({ tile: 64, group: 2 }), new WeightedSum({ tile: 64, group: 2 })];
     first.run(job, 1, 4);
     expectSameBits(job.out.subarray(50, 200), expected.subarray(50, 200));
     expect([...job.out.subarray(0, 50), ...job.out.subarray(200)].every(Number.isNaN)).toBe(true);
@@ -116,24 +133,40 @@ describe.each([false, true])("weighted sum, bf16 %s", (bf16) => {
 });
 
 it("keeps infinities, NaN and the sign of zero", () => {
-  const inputs = [Float32Array.of(Infinity, -Infinity, NaN, -0, 0), Float32Array.of(1, Infinity, 1, -0, -0)];
+  const terms = [
+    [Infinity, -Infinity, NaN, -0, 0],
+    [1, Infinity, 1, -0, -0],
+  ].map((v) => floatTerm(Float32Array.from(v)));
   const out = new Float32Array(5);
-  weightedSum({ inputs, weights: Float32Array.of(1, 1), blockLength: 5, out });
+  weightedSum({ terms, weights: Float32Array.of(1, 1), blockLength: 5, out });
   expect([...out]).toEqual([Infinity, NaN, NaN, -0, 0]);
 });
 
 it("widens every finite bf16 value exactly", () => {
   const all = Uint16Array.from({ length: 65536 }, (_, i) => i).filter((b) => (b & 0x7f80) !== 0x7f80);
   const out = new Float32Array(all.length);
-  weightedSum({ inputs: [all], weights: Float32Array.of(1), blockLength: all.length, out });
+  const term: Term = { codec: "bf16", values: new Uint8Array(all.buffer), scales: null, width: 1 };
+  weightedSum({ terms: [term], weights: Float32Array.of(1), blockLength: all.length, out });
   expectSameBits(out, new Float32Array(Uint32Array.from(all, (b) => b << 16).buffer));
 });
 
 describe("bad jobs", () => {
-  const good = makeJob(2, 3, 4);
+  const good = makeJob(2, 3, 4, "f32", 1);
+  const rows = makeJob(2, 3, 4, "int8");
+  const short = floatTerm(new Float32Array(11));
+  const inFile = { fd: 0, begin: 0, byteLength: 48, dataEnd: 48 };
   it.each<[string, Partial<WeightedSumJob>, RegExp]>([
-    ["no inputs", { inputs: [] }, /inputs: expected one or more/],
-    ["an input that is too short", { inputs: [new Float32Array(12), new Float32Array(11)] }, /input 1: .* found 11/],
+    ["no terms", { terms: [] }, /terms: expected one or more/],
+    ["a term that is too short", { terms: [good.terms[0]!, short] }, /term 1: .* found 11/],
+    ["terms of two codecs", { terms: [good.terms[0]!, rows.terms[0]!] }, /term 1: expected f32 .* found int8/],
+    ["too few scales", { terms: [{ ...rows.terms[0]!, scales: new Uint8Array(8) }] }, /term 0: expected 3 scales/],
+    ["scales where none belong", { terms: [{ ...good.terms[0]!, scales: new Uint8Array(8) }] }, /expected 0 scales/],
+    ["rows across blocks", { terms: [makeTerm("int8", new Float32Array(12), 3)] }, /whole rows of 3/],
+    [
+      "a file without a reader",
+      { terms: [{ ...good.terms[0]!, values: inFile }], weights: new Float32Array(3) },
+      /no reader/,
+    ],
     ["too few weights", { weights: new Float32Array(5) }, /weights: expected 6 values, found 5/],
     ["broken blocks", { blockLength: 5 }, /whole blocks of 5/],
     ["blocks of nothing", { blockLength: 0 }, /whole blocks of 0/],
@@ -149,11 +182,32 @@ describe("bad jobs", () => {
     [0.5, 2],
     [0, NaN],
   ])("blocks %d to %d", (from, to) => {
-    expect(() => new WeightedSum(16, 1).run(good, from, to)).toThrow(/blocks: expected whole numbers from 0 to 3/);
+    expect(() => new WeightedSum({ tile: 16, group: 1 }).run(good, from, to)).toThrow(
+      /blocks: expected whole numbers from 0 to 3/,
+    );
   });
 });
 
-it("the committed module is what the source compiles to", async () => {
-  const committed = await readFile(new URL("./kernel.generated.ts", import.meta.url), "utf8");
-  expect(await generateKernel()).toBe(committed);
+it("rows longer than a tile are refused", () => {
+  const job = makeJob(1, 1, 33, "int8");
+  expect(() => new WeightedSum({ tile: 32 }).run(job)).toThrow(/at most 32 values, found 33/);
+});
+
+describe.each(codecNames)("values that are not finite, %s", (codec) => {
+  it.each([
+    [0, 0],
+    [17, 1],
+    [39, 2],
+  ])("value %d of term %d", (at, k) => {
+    const job = makeJob(3, 2, 20, codec, 20);
+    const { values, scales } = job.terms[k]!;
+    if (codec === "int8") new Float32Array((scales as Uint8Array).buffer)[Math.floor(at / 20)] = NaN;
+    else if (codec === "f32") new Float32Array((values as Uint8Array).buffer)[at] = -Infinity;
+    else new Uint16Array((values as Uint8Array).buffer)[at] = 0x7f80;
+    for (const group of [1, 2, 5]) expect(new WeightedSum({ tile: 32, group }).run(job).finite).toBe(false);
+  });
+});
+
+it.each(kernels)("the committed $constant is what its source compiles to", async (kernel) => {
+  expect(await generateKernel(kernel)).toBe(await readFile(kernel.generated, "utf8"));
 });

@@ -306,6 +306,19 @@ describe("pickles", () => {
   ];
   it.each(cases)("refuses %s", (_, code, message, ...parts) => refuses(withPickle(...parts), code, message));
 
+  it("refuses every opcode but the 30 of state dicts, whatever follows it", async () => {
+    // By PEP 307 and 3154, written down a second time: marks, tuples, dicts, strings, integers, booleans, the memo, and
+    // what builds a tensor of a storage. PROTO only begins a pickle.
+    const needed = "().JKMQRX}bchjqrstu\x85\x86\x87\x88\x89\x8a\x8c\x93\x94\x95";
+    const codes = new Set([...needed].map((char) => char.charCodeAt(0)));
+    for (const code of range(256).filter((each) => !codes.has(each))) {
+      const error = await open(withPickle(p.dict, code, new Uint8Array(16)));
+      expect(error?.code, `opcode ${code}`).toBe("unsupported");
+      expect(error?.message).toMatch(new RegExp(`opcode .*0x${code.toString(16).padStart(2, "0")}`));
+    }
+    expect(codes.size).toBe(29);
+  });
+
   it("names the file, the entry and the byte", async () => {
     const error = await open(withPickle(p.dict, p.text("w"), call("os", "system")));
     expect(error?.details.where).toBe("hostile.bin, data.pkl, byte 9");

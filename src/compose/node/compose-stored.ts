@@ -1,0 +1,75 @@
+/** Composition of states as they are stored, on all cores, without making them whole in memory first. Needs Node. */
+import { PicasoError } from "../../errors.js";
+import { assertSameModel, type ContextState } from "../../state/context-state.js";
+import { addPart, type DataSum, dataSum, dataSumDigits, wordsIn } from "../../state/data-sum.js";
+import { wrongSum } from "../../state/state-file.js";
+import { composeOrdered } from "../compose.js";
+import { summingOrder } from "../order.js";
+import { assertLogDecays, type CompositionMethod } from "../weights.js";
+import type { StoredState } from "./stored-state.js";
+import { sumThreads } from "./sum-threads.js";
+
+/**
+ * What `compose` makes of the decoded states, with equal bits for f32 and bf16; for int8 weight and scale are
+ * multiplied first, which differs by roundings. Equal bits for all orders, or rotations, as `compose` says. The
+ * checksums of files are verified along the way.
+ *
+ * @throws PicasoError as `compose`; `bad-argument` for states in different codecs, `bad-file` for damaged files.
+ */
+export function composeStored(
+  states: readonly StoredState[],
+  method: CompositionMethod,
+  threads = sumThreads(),
+): ContextState {
+  for (const [k, state] of states.entries()) assertSameModel(states[0]!, state, `compose, state ${k}`);
+  assertLogDecays(states.map((state) => state.logDecay));
+  for (const state of states) assertCodec(states[0]!, state);
+  const ordered = summingOrder(states, method, compareSums);
+  const { layers, heads, stateSize, headDim } = states[0]!.shape;
+  const ssm = new Float32Array(layers * heads * stateSize * headDim);
+  return composeOrdered(ordered, method, ssm, (job) => {
+    const { finite, dataSums } = threads.run(job);
+    for (const [k, state] of ordered.entries()) assertSum(state, dataSums[k]!);
+    if (!finite) for (const state of ordered) state.checkValues();
+    if (!finite) throw notFinite();
+  });
+}
+
+function assertCodec(first: StoredState, state: StoredState): void {
+  if (state.metadata.codec === first.metadata.codec) return;
+  throw new PicasoError("bad-argument", {
+    where: `compose, ${state.where}`,
+    expected: `the codec ${first.metadata.codec}, as in ${first.where}`,
+    found: state.metadata.codec,
+    next: "Decode the states and use `compose`.",
+  });
+}
+
+/** Order of states with equal decays: equal sums are equal data. */
+function compareSums({ metadata: a }: StoredState, { metadata: b }: StoredState): number {
+  if (a.dataSum === b.dataSum) return 0;
+  return a.dataSum < b.dataSum ? -1 : 1;
+}
+
+/** Adds the sums of what stands around ssm, and compares. */
+function assertSum(state: StoredState, ssm: DataSum): void {
+  const around = state.aroundSsm();
+  if (around === null) return;
+  const { dataStart, dataEnd } = state.layout;
+  const total = { ...ssm };
+  const add = (bytes: Uint8Array, position: number) =>
+    addPart(total, { ...dataSum(bytes), words: wordsIn(bytes.length) }, wordsIn(dataEnd - position));
+  add(around.before, dataStart);
+  add(around.after, dataEnd - around.after.length);
+  const found = dataSumDigits(total);
+  if (found !== state.metadata.dataSum) throw wrongSum(state.metadata, found, state.where);
+}
+
+function notFinite(): PicasoError {
+  return new PicasoError("bad-argument", {
+    where: "compose",
+    expected: "states whose sum is finite",
+    found: "values that are too large to be summed",
+    next: "Leave out the contexts with such values: no model reads from such a state.",
+  });
+}

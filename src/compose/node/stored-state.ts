@@ -1,0 +1,164 @@
+/**
+ * States as their files keep them, for composing: a file is opened and checked, its large part is read when it is
+ * summed, straight into the kernel, and is never whole in memory. Or the file is held in memory that threads share.
+ * Needs Node.
+ */
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { PicasoError } from "../../errors.js";
+import { dataSum, dataSumDigits } from "../../state/data-sum.js";
+import { safetensorsHeaderSize, type TensorInfo } from "../../state/safetensors.js";
+import { decodeLogDecay, decodeStateFile, parseStateLayout, wrongSum } from "../../state/state-file.js";
+import type { StateMetadata } from "../../state/state-header.js";
+import type { StateLayout, StoredTensor } from "../../state/state-layout.js";
+import type { ComposableState } from "../compose.js";
+import type { Term, TermBytes } from "../kernel/job.js";
+
+/** What is read of a file at once; headers are far smaller. */
+const FIRST_BYTES = 65_536;
+
+export class StoredState implements ComposableState {
+  readonly fingerprint: string;
+  readonly tokens: number;
+  readonly shape: ComposableState["shape"];
+  readonly logDecay: Float32Array | Float64Array;
+  readonly ssm: Term;
+  readonly conv: Term;
+
+  private constructor(
+    /** Path of the file, for messages. */
+    readonly where: string,
+    readonly metadata: StateMetadata,
+    readonly layout: StateLayout,
+    /** The whole file in shared memory, or its descriptor and the bytes around ssm. */
+    private readonly source: { bytes: Uint8Array } | { fd: number; before: Uint8Array; after: Uint8Array },
+  ) {
+    this.fingerprint = metadata.fingerprint;
+    this.tokens = metadata.tokens;
+    this.shape = layout.shape;
+    this.logDecay = decodeLogDecay(this.memory(layout.logDecay), layout.logDecay.dtype, where);
+    this.ssm = this.term(layout.ssm, (info) => this.bytesOf(info));
+    this.conv = this.term(layout.conv, (info) => this.memory(info));
+  }
+
+  /** Opens a file; {@link close} it. Throws as `decodeState` for what its header and decays tell, or `not-found`. */
+  static open(path: string): StoredState {
+    const fd = openFile(path);
+    try {
+      const size = fstatSync(fd).size;
+      const first = readPart(fd, 0, Math.min(FIRST_BYTES, size), path);
+      const headerSize = safetensorsHeaderSize(first.subarray(0, 8), size, path);
+      const json =
+        8 + headerSize <= first.length ? first.subarray(8, 8 + headerSize) : readPart(fd, 8, headerSize, path);
+      const { metadata, layout } = parseStateLayout(json, size, path);
+      const ssmStart = startForParts(layout);
+      if (ssmStart === null) {
+        const whole = StoredState.fromBytes(readPart(fd, 0, size, path), path);
+        closeSync(fd);
+        return whole;
+      }
+      const { ssm, dataStart, dataEnd } = layout;
+      const before = readPart(fd, dataStart, ssmStart - dataStart, path);
+      const after = readPart(fd, ssm.values.end, dataEnd - ssm.values.end, path);
+      return new StoredState(path, metadata, layout, { fd, before, after });
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** The state in the bytes of a file, checked as by `decodeState` but for values; they are copied where not shared. */
+  static fromBytes(bytes: Uint8Array, where: string): StoredState {
+    const size = safetensorsHeaderSize(bytes.subarray(0, 8), bytes.length, where);
+    const { metadata, layout } = parseStateLayout(bytes.subarray(8, 8 + size), bytes.length, where);
+    const sum = dataSumDigits(dataSum(bytes.subarray(layout.dataStart)));
+    if (sum !== metadata.dataSum) throw wrongSum(metadata, sum, where);
+    let shared = bytes;
+    if (!(bytes.buffer instanceof SharedArrayBuffer)) {
+      shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
+      shared.set(bytes);
+    }
+    return new StoredState(where, metadata, layout, { bytes: shared });
+  }
+
+  /** Throws what is wrong with a state that could not be summed to finite values: the values of its file are checked. */
+  checkValues(): void {
+    const bytes =
+      "bytes" in this.source ? this.source.bytes : readPart(this.source.fd, 0, this.layout.dataEnd, this.where);
+    decodeStateFile(bytes, this.where);
+  }
+
+  /** The pieces of the data that stand before and after ssm, for the checksum; null where it is known to be right. */
+  aroundSsm(): { before: Uint8Array; after: Uint8Array } | null {
+    return "fd" in this.source ? this.source : null;
+  }
+
+  /** Gives the file back; the state cannot be summed afterwards. */
+  close(): void {
+    if ("fd" in this.source) closeSync(this.source.fd);
+  }
+
+  private term({ values, scales }: StoredTensor, bytesOf: (info: TensorInfo) => TermBytes): Term {
+    const { codec } = this.metadata;
+    const width = codec === "int8" ? values.shape.at(-1)! : 1;
+    return { codec, values: bytesOf(values), scales: scales && bytesOf(scales), width };
+  }
+
+  private bytesOf(info: TensorInfo): TermBytes {
+    if ("bytes" in this.source) return this.memory(info);
+    const { begin, end } = info;
+    return { fd: this.source.fd, begin, byteLength: end - begin, dataEnd: this.layout.dataEnd };
+  }
+
+  /** A tensor outside ssm. */
+  private memory({ begin, end }: TensorInfo): Uint8Array {
+    if ("bytes" in this.source) return this.source.bytes.subarray(begin, end);
+    const { before, after } = this.source;
+    const { dataStart, dataEnd } = this.layout;
+    const [bytes, start] = end <= dataStart + before.length ? [before, dataStart] : [after, dataEnd - after.length];
+    return bytes.subarray(begin - start, end - start);
+  }
+}
+
+/**
+ * Offset of the first byte of ssm and its scales, where parts of the file can be summed: the checksum is of 4-byte
+ * words, so blocks have to be whole words. That is so for all real models; null for others.
+ */
+function startForParts({ ssm: { values, scales }, dataStart, shape }: StateLayout): number | null {
+  const blockBytes = (values.end - values.begin) / Math.max(1, shape.layers * shape.heads);
+  const start = (scales ?? values).begin;
+  const isInOrder = scales === null || scales.end === values.begin;
+  return isInOrder && blockBytes % 4 === 0 && (start - dataStart) % 4 === 0 ? start : null;
+}
+
+function openFile(path: string): number {
+  try {
+    return openSync(path, "r");
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    throw new PicasoError(missing ? "not-found" : "failed", {
+      where: path,
+      expected: "a state file that can be read",
+      found: missing ? "nothing" : (cause as Error).message,
+      next: "Run `picaso verify` to see what else is missing, then `picaso index PATH...` to encode it again.",
+      cause,
+    });
+  }
+}
+
+function readPart(fd: number, position: number, length: number, path: string): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length; ) {
+    const count = readSync(fd, bytes, done, length - done, position + done);
+    if (count > 0) {
+      done += count;
+      continue;
+    }
+    throw new PicasoError("bad-file", {
+      where: path,
+      expected: `${position + length} bytes, as when it was opened`,
+      found: `its end at ${position + done}`,
+      next: "Run `picaso verify`.",
+    });
+  }
+  return bytes;
+}
