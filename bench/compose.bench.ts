@@ -3,44 +3,17 @@
  * `npx tsx bench/compose.bench.ts [rounds]`. Everything is timed in turns within each round, so that a busy machine
  * disturbs all alike; medians and the fastest round are printed.
  */
-import asc from "assemblyscript/asc";
 import { compose } from "../src/compose/compose.js";
 import { WeightedSum } from "../src/compose/kernel/weighted-sum.js";
 import { compositionMethods, compositionWeights } from "../src/compose/weights.js";
 import { ContextState, type StateShape, stateSizes } from "../src/state/context-state.js";
+import { makeMemoryReader } from "./machine.js";
 
 const rounds = Number(process.argv[2] ?? 21);
 
 /** mamba2-130m */
 const shape: StateShape = { layers: 24, heads: 24, stateSize: 128, headDim: 64, convWidth: 3, convDim: 1792 };
 const contexts = 10;
-
-/** Reads all of a buffer much larger than the caches, 64 bytes a step into four registers. */
-async function makeReader(megabytes: number): Promise<() => void> {
-  const source = `
-    export function read(end: usize): i32 {
-      let a = i32x4.splat(0), b = a, c = a, d = a;
-      for (let p: usize = 0; p < end; p += 64) {
-        a = v128.xor(a, v128.load(p));
-        b = v128.xor(b, v128.load(p, 16));
-        c = v128.xor(c, v128.load(p, 32));
-        d = v128.xor(d, v128.load(p, 48));
-      }
-      return i32x4.extract_lane(v128.xor(v128.xor(a, b), v128.xor(c, d)), 0);
-    }`;
-  const { binary, stderr } = await asc.compileString(source, {
-    optimizeLevel: 3,
-    runtime: "stub",
-    noAssert: true,
-    enable: ["simd"],
-    initialMemory: megabytes * 16,
-  });
-  if (binary === null) throw new Error(stderr.toString());
-  const { exports } = await WebAssembly.instantiate(await WebAssembly.compile(binary as Uint8Array<ArrayBuffer>));
-  const memory = new Uint8Array((exports.memory as WebAssembly.Memory).buffer);
-  memory.fill(1);
-  return () => (exports.read as (end: number) => number)(memory.length);
-}
 
 function makeState(k: number): ContextState {
   const size = stateSizes(shape);
@@ -73,7 +46,7 @@ const add = (name: string, run: () => unknown, options: Pick<Task, "bytes" | "ev
   tasks.push({ name, run, ...options, times: [] });
 
 const readMegabytes = 256;
-add("read memory", await makeReader(readMegabytes), { bytes: readMegabytes * 2 ** 20 });
+add("read memory", await makeMemoryReader(readMegabytes), { bytes: readMegabytes * 2 ** 20 });
 
 const states = Array.from({ length: contexts }, (_, k) => makeState(k));
 const stateBytes = states.reduce((sum, { ssm, conv, logDecay }) => {

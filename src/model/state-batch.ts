@@ -77,8 +77,8 @@ export class StateBatch {
       fingerprint: this.initial[index]!.fingerprint,
       shape: this.shape,
       tokens: this.tokens[index]!,
-      ssm: this.extract("ssm", index),
-      conv: this.extract("conv", index),
+      ssm: this.extractSsm(index),
+      conv: this.extractConv(index),
       logDecay: this.logDecay[index]!.slice(),
     });
   }
@@ -89,40 +89,42 @@ export class StateBatch {
     return this.buffers[this.turn]!;
   }
 
-  private extract(name: "ssm" | "conv", index: number): Float32Array {
-    const whole = this.buffers[this.turn]?.[`${name}All`];
-    if (!whole) return this.initial[index]![name];
+  private extractSsm(index: number): Float32Array {
+    const whole = this.buffers[this.turn]?.ssmAll;
+    if (!whole) return this.initial[index]!.ssm;
     if (this.initial.length === 1) return whole;
     const own = new Float32Array(whole.length / this.initial.length);
     const part = own.length / this.shape.layers;
-    for (const [layer, values] of this.past[name].entries()) {
+    for (const [layer, values] of this.past.ssm.entries()) {
       own.set(values.subarray(index * part, (index + 1) * part), layer * part);
     }
     return own;
   }
 
-  /** Adds a run's log decays, per layer [B, H], to each sequence's [L, H], in float64. */
-  private accumulate(run: readonly Float32Array[]): void {
-    const { heads } = this.shape;
+  private extractConv(index: number): Float32Array {
+    const { conv } = this.past;
+    if (this.initial.length === 1) return conv;
+    const size = conv.length / this.initial.length;
+    return conv.slice(index * size, (index + 1) * size);
+  }
+
+  /** Adds a run's log decays, [B, L, H], to each sequence's [L, H], in float64. */
+  private accumulate(run: Float32Array): void {
     for (const [index, total] of this.logDecay.entries()) {
-      for (const [layer, values] of run.entries()) {
-        for (let head = 0; head < heads; head++) total[layer * heads + head]! += values[index * heads + head]!;
-      }
+      const start = index * total.length;
+      for (let i = 0; i < total.length; i++) total[i]! += run[start + i]!;
     }
   }
 }
 
-/** Per layer, the states of the batch side by side; those of a single sequence are views, not copies. */
+/** The states of the batch side by side, layer by layer for ssm; those of a single sequence are views, not copies. */
 function gather(states: readonly ContextState[], shape: StateShape): BatchState {
   const { layers } = shape;
-  if (states.length === 1) return { ssm: cut(states[0]!.ssm, layers), conv: cut(states[0]!.conv, layers) };
+  if (states.length === 1) return { ssm: cut(states[0]!.ssm, layers), conv: states[0]!.conv };
   const batch = batchState(shape, states.length);
-  for (const [index, state] of states.entries()) {
-    for (const name of ["ssm", "conv"] as const) {
-      for (const [layer, values] of cut(state[name], layers).entries()) {
-        batch[name][layer]!.set(values, index * values.length);
-      }
-    }
+  for (const [index, { ssm, conv }] of states.entries()) {
+    for (const [layer, values] of cut(ssm, layers).entries()) batch.ssm[layer]!.set(values, index * values.length);
+    batch.conv.set(conv, index * conv.length);
   }
   return batch;
 }
