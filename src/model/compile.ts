@@ -11,7 +11,7 @@ import { floatPieces } from "./checkpoint/values.js";
 import type { Mamba2Config } from "./config.js";
 import type { WeightFill } from "./graph-weights.js";
 import { buildMamba2Graph, GRAPH_VERSION, WEIGHTS_FILE } from "./mamba2-graph.js";
-import { quantizeRows, type WeightDtype } from "./quantize.js";
+import { blocksOf, quantizeRows, type WeightDtype } from "./quantize.js";
 
 export interface CompileProgress {
   phase: "compile";
@@ -82,9 +82,10 @@ async function writeWeights(
   let done = 0;
   try {
     for (const fill of fills) {
-      const { parameter, from, to } = fill;
+      const { parameter } = fill;
+      const count = source.tensors.get(parameter)!.shape.reduce((a, b) => a * b, 1);
       const wholeRows = fill.dtype === "f32" ? 1 : fill.rowLength;
-      for await (const { offset, piece } of floatPieces(source, parameter, from, to, wholeRows)) {
+      for await (const { offset, piece } of floatPieces(source, parameter, 0, count, wholeRows)) {
         throwIfAborted(signal, path);
         if (!areFinite(piece)) throw notFinite(source, parameter);
         for (const { bytes, position } of storedForm(fill, offset, piece)) {
@@ -104,10 +105,11 @@ async function writeWeights(
 function storedForm(fill: WeightFill, offset: number, piece: Float32Array): { bytes: Uint8Array; position: number }[] {
   if (fill.dtype === "f32") return [{ bytes: bytesOf(piece), position: fill.values.offset + 4 * offset }];
   const { codes, scales } = quantizeRows(piece, fill.rowLength, fill.dtype);
-  const share = offset / (fill.to - fill.from);
+  const blocksBefore = (offset / fill.rowLength) * blocksOf(fill.rowLength);
+  const blockBytes = codes.length / scales.length;
   return [
-    { bytes: codes, position: fill.codes.offset + share * fill.codes.byteLength },
-    { bytes: bytesOf(scales), position: fill.scales.offset + share * fill.scales.byteLength },
+    { bytes: codes, position: fill.codes.offset + blocksBefore * blockBytes },
+    { bytes: bytesOf(scales), position: fill.scales.offset + blocksBefore * scales.BYTES_PER_ELEMENT },
   ];
 }
 

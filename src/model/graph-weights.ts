@@ -11,8 +11,8 @@ import { BLOCK_SIZE, blocksOf, QUANTIZED_BITS, type QuantizedDtype, type WeightD
 
 const contrib = { domain: "com.microsoft" } as const;
 
-/** Elements `[from, to)` of a parameter of the checkpoint, and where they belong in the weights file. */
-export type WeightFill = { parameter: string; from: number; to: number } & (
+/** A parameter of the checkpoint, and where its values belong in the weights file. */
+export type WeightFill = { parameter: string } & (
   | { dtype: "f32"; values: ExternalWeight }
   | { dtype: QuantizedDtype; rowLength: number; codes: ExternalWeight; scales: ExternalWeight }
 );
@@ -37,20 +37,24 @@ export class StoredWeights implements GraphWeights {
   }
 
   tensor(name: string): Value {
-    return this.slice(name, 0, this.shape(name)[0]!);
+    const known = this.tensors.get(name);
+    if (known) return known;
+    const value = this.graph.weight(name, "f32", this.shape(name));
+    this.tensors.set(name, value);
+    this.fills.push({ parameter: name, dtype: "f32", values: this.graph.externalWeights.at(-1)! });
+    return value;
   }
 
-  product(x: Value, weight: string, bias: string | null, [from, to]: readonly [number, number]): Value {
-    const product =
-      this.dtype === "f32" ? this.floatProduct(x, weight, from, to) : this.blockProduct(x, weight, from, to);
-    return bias === null ? product : this.graph.node("Add", [product, this.slice(bias, from, to)]);
+  product(x: Value, weight: string, bias: string | null): Value {
+    const product = this.dtype === "f32" ? this.floatProduct(x, weight) : this.blockProduct(x, weight, this.dtype);
+    return bias === null ? product : this.graph.node("Add", [product, this.tensor(bias)]);
   }
 
   gather(ids: Value, weight: string): Value {
     const { graph, dtype } = this;
     if (dtype === "f32") return graph.node("Gather", [this.tensor(weight), ids], { attributes: { axis: 0 } });
-    const [rows, rowLength] = this.shape(weight) as [number, number];
-    const { codes, scales } = this.matrix(weight, 0, rows, dtype);
+    const rowLength = this.shape(weight)[1]!;
+    const { codes, scales } = this.matrix(weight, dtype);
     const blocks = graph.node(
       "GatherBlockQuantized",
       [codes, ids, graph.node("Unsqueeze", [scales, graph.constant("i64", [2])])],
@@ -69,19 +73,18 @@ export class StoredWeights implements GraphWeights {
     return graph.node("Slice", [padded, start, end, axis]);
   }
 
-  private floatProduct(x: Value, weight: string, from: number, to: number): Value {
-    const attributes = { transB: 1 };
-    return this.graph.node("FusedMatMul", [x, this.slice(weight, from, to)], { ...contrib, attributes });
+  private floatProduct(x: Value, weight: string): Value {
+    return this.graph.node("FusedMatMul", [x, this.tensor(weight)], { ...contrib, attributes: { transB: 1 } });
   }
 
-  private blockProduct(x: Value, weight: string, from: number, to: number): Value {
-    const dtype = this.dtype as QuantizedDtype;
-    const { codes, scales } = this.matrix(weight, from, to, dtype);
+  private blockProduct(x: Value, weight: string, dtype: QuantizedDtype): Value {
+    const { codes, scales } = this.matrix(weight, dtype);
+    const [rows, rowLength] = this.shape(weight) as [number, number];
     return this.graph.node("MatMulNBits", [x, codes, scales], {
       ...contrib,
       attributes: {
-        K: this.shape(weight)[1]!,
-        N: to - from,
+        K: rowLength,
+        N: rows,
         bits: QUANTIZED_BITS[dtype],
         block_size: BLOCK_SIZE,
         // Activations are rounded to 8 bits too, in blocks of the same size.
@@ -90,35 +93,18 @@ export class StoredWeights implements GraphWeights {
     });
   }
 
-  /** Rows `[from, to)` of a matrix in blocks. */
-  private matrix(parameter: string, from: number, to: number, dtype: QuantizedDtype): Matrix {
-    const name = `${parameter}[${from}:${to}]`;
-    const known = this.matrices.get(name);
+  private matrix(parameter: string, dtype: QuantizedDtype): Matrix {
+    const known = this.matrices.get(parameter);
     if (known) return known;
-    const rowLength = this.shape(parameter)[1]!;
+    const [rows, rowLength] = this.shape(parameter) as [number, number];
     const blocks = blocksOf(rowLength);
     const blockBytes = (BLOCK_SIZE * QUANTIZED_BITS[dtype]) / 8;
-    const codes = this.graph.weight(`${name}.codes`, "u8", [to - from, blocks, blockBytes]);
-    const scales = this.graph.weight(`${name}.scales`, "f32", [to - from, blocks]);
+    const codes = this.graph.weight(`${parameter}.codes`, "u8", [rows, blocks, blockBytes]);
+    const scales = this.graph.weight(`${parameter}.scales`, "f32", [rows, blocks]);
     const [codesPlace, scalesPlace] = this.graph.externalWeights.slice(-2) as [ExternalWeight, ExternalWeight];
-    const range = { parameter, from: from * rowLength, to: to * rowLength };
-    this.fills.push({ ...range, dtype, rowLength, codes: codesPlace, scales: scalesPlace });
-    this.matrices.set(name, { codes, scales });
+    this.fills.push({ parameter, dtype, rowLength, codes: codesPlace, scales: scalesPlace });
+    this.matrices.set(parameter, { codes, scales });
     return { codes, scales };
-  }
-
-  /** Rows `[from, to)` of a parameter along its first axis, in f32. */
-  private slice(parameter: string, from: number, to: number): Value {
-    const [rows, ...rest] = this.shape(parameter) as [number, ...number[]];
-    const name = from === 0 && to === rows ? parameter : `${parameter}[${from}:${to}]`;
-    const known = this.tensors.get(name);
-    if (known) return known;
-    const rowSize = rest.reduce((a, b) => a * b, 1);
-    const value = this.graph.weight(name, "f32", [to - from, ...rest]);
-    this.tensors.set(name, value);
-    const values = this.graph.externalWeights.at(-1)!;
-    this.fills.push({ parameter, from: from * rowSize, to: to * rowSize, dtype: "f32", values });
-    return value;
   }
 
   private shape(name: string): number[] {

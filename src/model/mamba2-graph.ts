@@ -53,7 +53,7 @@ export function buildMamba2Graph(config: Mamba2Config, dtype: WeightDtype): Mamb
   const flat = graph.node("Reshape", [hidden, graph.constant("i64", [-1, config.hiddenSize])]);
   const scored = graph.node("Gather", [flat, rows], { attributes: { axis: 0 } });
   const head = config.tiedEmbeddings ? "backbone.embeddings.weight" : "lm_head.weight";
-  const logits = weights.product(scored, head, null, [0, vocabSize]);
+  const logits = weights.product(scored, head, null);
   graph.output("logits", logits, "f32", ["M", vocabSize]);
   graph.output("losses", lossesOf(graph, logits, targets), "f32", ["S"]);
   for (const [i, { ssm }] of present.entries()) {

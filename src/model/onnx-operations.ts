@@ -14,8 +14,8 @@ const contrib = { domain: "com.microsoft" } as const;
 export interface GraphWeights {
   /** A tensor as it is, f32. */
   tensor(name: string): Value;
-  /** `x W^T + b` for rows `[from, to)` of a linear weight; x [rows, D]. */
-  product(x: Value, weight: string, bias: string | null, rows: readonly [number, number]): Value;
+  /** `x W^T + b` for a linear weight W. */
+  product(x: Value, weight: string, bias: string | null): Value;
   /** Rows of an embedding by id. */
   gather(ids: Value, weight: string): Value;
 }
@@ -45,13 +45,9 @@ export class OnnxOperations implements Operations<Value> {
   }
 
   linear(x: Value, weight: string, bias: string | null, sizes: readonly number[]): Value[] {
-    // One product per part: the parts then need no copy to be cut apart.
-    let from = 0;
-    return sizes.map((size) => {
-      const part = this.weights.product(x, weight, bias, [from, from + size]);
-      from += size;
-      return part;
-    });
+    // One product and a cut take prefill as long as a product per part, and decoding less.
+    const product = this.weights.product(x, weight, bias);
+    return sizes.length === 1 ? [product] : this.split(product, sizes);
   }
 
   rmsNorm(x: Value, weight: string, epsilon: number): Value {

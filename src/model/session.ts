@@ -26,7 +26,7 @@ export interface RunInputs {
   /** [B], how many of each T are tokens. */
   lengths: BigInt64Array;
   past: BatchState;
-  /** Filled by the run; must not share memory with `past`. */
+  /** Filled by the run. May be `past` itself: every operator copies what it needs of a state before it writes one. */
   present: BatchState;
   /** [M] positions in [0, B x T) to score. */
   rows: BigInt64Array;

@@ -37,10 +37,10 @@ export class StateBatch {
   private readonly shape: StateShape;
   private readonly logDecay: Float64Array[];
   private readonly tokens: number[];
+  /** Where the sequences stand: the given states before the first run, `own` after it. */
   private past: BatchState;
-  /** Two sets of buffers that take turns: a run reads one and writes the other. */
-  private readonly buffers: PackedBatchState[] = [];
-  private turn = 0;
+  /** The states of this batch, written by every run in place. */
+  private own: PackedBatchState | undefined;
 
   /** The given states are only read. */
   constructor(
@@ -50,17 +50,20 @@ export class StateBatch {
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
     this.tokens = initial.map((state) => state.tokens);
-    this.past = gather(initial, this.shape);
+    const [first, ...others] = initial as [ContextState, ...ContextState[]];
+    if (others.length > 0) this.own = gather(initial, this.shape);
+    this.past = this.own ?? { ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
   }
 
-  /** Runs each sequence's tokens from its state, and moves the state behind them. */
+  /** Runs each sequence's tokens from its state, and moves the state behind them. Once it has failed, the batch is lost. */
   async advance(steps: readonly Advance[], options: RunOptions = {}): Promise<Predictions[]> {
     const longest = Math.max(...steps.map(({ tokens }) => tokens.length));
     const parts = steps.map(() => ({ logits: [] as Float32Array[], losses: [] as Float32Array[] }));
     for (let start = 0; start < longest; start += SEGMENT_TOKENS) {
       throwIfAborted(options.signal, "model");
       const segment = packSegment(steps, start, Math.min(SEGMENT_TOKENS, longest - start));
-      const present = this.nextBuffers();
+      this.own ??= batchState(this.shape, this.initial.length);
+      const present = this.own;
       const outputs = await this.session.run({ ...segment, past: this.past, present });
       this.past = present;
       this.accumulate(outputs.logDecay);
@@ -71,7 +74,7 @@ export class StateBatch {
     return parts.map(({ logits, losses }) => ({ logits: join(logits), losses: join(losses) }));
   }
 
-  /** The state of one sequence. For B = 1 it is not a copy, and the second `advance` from now overwrites it. */
+  /** The state of one sequence. For B = 1 it is not a copy, and the next `advance` overwrites it. */
   state(index: number): ContextState {
     return new ContextState({
       fingerprint: this.initial[index]!.fingerprint,
@@ -83,14 +86,8 @@ export class StateBatch {
     });
   }
 
-  private nextBuffers(): PackedBatchState {
-    this.turn = 1 - this.turn;
-    this.buffers[this.turn] ??= batchState(this.shape, this.initial.length);
-    return this.buffers[this.turn]!;
-  }
-
   private extractSsm(index: number): Float32Array {
-    const whole = this.buffers[this.turn]?.ssmAll;
+    const whole = this.own?.ssmAll;
     if (!whole) return this.initial[index]!.ssm;
     if (this.initial.length === 1) return whole;
     const own = new Float32Array(whole.length / this.initial.length);
@@ -117,13 +114,12 @@ export class StateBatch {
   }
 }
 
-/** The states of the batch side by side, layer by layer for ssm; those of a single sequence are views, not copies. */
-function gather(states: readonly ContextState[], shape: StateShape): BatchState {
-  const { layers } = shape;
-  if (states.length === 1) return { ssm: cut(states[0]!.ssm, layers), conv: states[0]!.conv };
+/** Copies of the states side by side, layer by layer for ssm. */
+function gather(states: readonly ContextState[], shape: StateShape): PackedBatchState {
   const batch = batchState(shape, states.length);
   for (const [index, { ssm, conv }] of states.entries()) {
-    for (const [layer, values] of cut(ssm, layers).entries()) batch.ssm[layer]!.set(values, index * values.length);
+    for (const [layer, values] of cut(ssm, shape.layers).entries())
+      batch.ssm[layer]!.set(values, index * values.length);
     batch.conv.set(conv, index * conv.length);
   }
   return batch;
