@@ -7,7 +7,7 @@ import type { ExternalWeight, GraphBuilder, Value } from "../onnx/graph.js";
 import type { Mamba2Config } from "./config.js";
 import type { GraphWeights } from "./onnx-operations.js";
 import { parameterShapes } from "./parameters.js";
-import { BLOCK_SIZE, blocksOf, QUANTIZED_BITS, type QuantizedDtype, type WeightDtype } from "./quantize.js";
+import { blockSizeOf, blocksOf, QUANTIZED_BITS, type QuantizedDtype, type WeightDtype } from "./quantize.js";
 
 const contrib = { domain: "com.microsoft" } as const;
 
@@ -60,11 +60,19 @@ export class StoredWeights implements GraphWeights {
       [codes, ids, graph.node("Unsqueeze", [scales, graph.constant("i64", [2])])],
       {
         ...contrib,
-        attributes: { gather_axis: 0, quantize_axis: 2, block_size: BLOCK_SIZE, bits: QUANTIZED_BITS[dtype] },
+        attributes: {
+          gather_axis: 0,
+          quantize_axis: 2,
+          block_size: blockSizeOf(rowLength),
+          bits: QUANTIZED_BITS[dtype],
+        },
       },
     );
-    const padded = graph.node("Reshape", [blocks, graph.constant("i64", [0, 0, blocksOf(rowLength) * BLOCK_SIZE])]);
-    if (rowLength % BLOCK_SIZE === 0) return padded;
+    const padded = graph.node("Reshape", [
+      blocks,
+      graph.constant("i64", [0, 0, blocksOf(rowLength) * blockSizeOf(rowLength)]),
+    ]);
+    if (rowLength % blockSizeOf(rowLength) === 0) return padded;
     const [start, end, axis] = [0, rowLength, 2].map((value) => graph.constant("i64", [value])) as [
       Value,
       Value,
@@ -86,7 +94,7 @@ export class StoredWeights implements GraphWeights {
         K: rowLength,
         N: rows,
         bits: QUANTIZED_BITS[dtype],
-        block_size: BLOCK_SIZE,
+        block_size: blockSizeOf(rowLength),
         // Activations are rounded to 8 bits too, in blocks of the same size.
         accuracy_level: 4,
       },
@@ -98,7 +106,7 @@ export class StoredWeights implements GraphWeights {
     if (known) return known;
     const [rows, rowLength] = this.shape(parameter) as [number, number];
     const blocks = blocksOf(rowLength);
-    const blockBytes = (BLOCK_SIZE * QUANTIZED_BITS[dtype]) / 8;
+    const blockBytes = (blockSizeOf(rowLength) * QUANTIZED_BITS[dtype]) / 8;
     const codes = this.graph.weight(`${parameter}.codes`, "u8", [rows, blocks, blockBytes]);
     const scales = this.graph.weight(`${parameter}.scales`, "f32", [rows, blocks]);
     const [codesPlace, scalesPlace] = this.graph.externalWeights.slice(-2) as [ExternalWeight, ExternalWeight];

@@ -20,7 +20,7 @@ import { Tokenizer } from "./tokenizer.js";
 
 export interface LoadOptions {
   /**
-   * How the weights of matrices are kept and multiplied: f32, or rounded to 8 or 4 bits in blocks of 32, which takes
+   * How the weights of matrices are kept and multiplied: f32, or rounded to 8 or 4 bits in blocks, which takes
    * less memory and time and changes the results a little. @default "f32"
    */
   dtype?: WeightDtype;

@@ -56,6 +56,8 @@ export class ModelSession {
         intraOpNumThreads: options.threads,
         graphOptimizationLevel: "all",
         logSeverityLevel: 3,
+        // Threads wait actively between the operators of a run only: by default they take a core for milliseconds.
+        extra: { session: { intra_op: { spin_duration_us: "50" } } },
       });
       return new ModelSession(session, shape);
     } catch (cause) {

@@ -1,6 +1,7 @@
 /** Quantised weights back to numbers by a plain loop, and a model folder that holds such numbers. */
 import { join } from "node:path";
 import {
+  blockSizeOf,
   blocksOf,
   QUANTIZED_BITS,
   type QuantizedDtype,
@@ -14,12 +15,13 @@ export function dequantizeRows(
   rowLength: number,
   dtype: QuantizedDtype,
 ): Float32Array {
+  const size = blockSizeOf(rowLength);
   const rows = scales.length / blocksOf(rowLength);
   const result = new Float32Array(rows * rowLength);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < rowLength; column++) {
-      const place = row * blocksOf(rowLength) * 32 + column;
-      const scale = scales[Math.floor(place / 32)]!;
+      const place = row * blocksOf(rowLength) * size + column;
+      const scale = scales[Math.floor(place / size)]!;
       const byte = QUANTIZED_BITS[dtype] === 8 ? codes[place]! : codes[Math.floor(place / 2)]!;
       const code = dtype === "q8" ? byte - 128 : (place % 2 === 0 ? byte & 15 : byte >> 4) - 8;
       result[row * rowLength + column] = code * scale;
