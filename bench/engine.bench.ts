@@ -41,8 +41,10 @@ const machine = { gemm: [] as number[], read: [] as number[] };
 
 const lines: object[] = [];
 for (const dtype of dtypes) {
-  const gguf = join(modelFolder, `${dtype}.gguf`);
-  if (!(await exists(gguf))) await writeGguf(modelFolder, gguf, { matrices: dtype, embeddings: dtype });
+  // Embeddings of 8 bits in both engines: llama.cpp's own q4 files have more than 4 there too.
+  const types = { matrices: dtype, embeddings: dtype === "q4" ? "q8" : dtype } as const;
+  const gguf = join(modelFolder, `${types.matrices}-${types.embeddings}.gguf`);
+  if (!(await exists(gguf))) await writeGguf(modelFolder, gguf, types);
   const ours = await LanguageModel.load(modelFolder, { dtype, threads });
   const peer = await LlamaPeer.open(gguf, threads, peerBatch);
   const tokens = Array.from({ length: prefillTokens }, (_, i) => (i * 7919 + 13) % ours.config.vocabSize);

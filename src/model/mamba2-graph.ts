@@ -18,7 +18,7 @@ import { OnnxOperations } from "./onnx-operations.js";
 import type { WeightDtype } from "./quantize.js";
 
 /** Changes whenever graphs or weight files written by earlier versions must not be used again. */
-export const GRAPH_VERSION = 4;
+export const GRAPH_VERSION = 5;
 
 export const WEIGHTS_FILE = "weights.bin";
 

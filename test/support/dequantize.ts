@@ -30,14 +30,15 @@ export function dequantizeRows(
   return result;
 }
 
-/** Replaces the matrices of the checkpoint in `folder` by what is left of them after quantising. */
+/** Replaces the matrices of the checkpoint in `folder` by what is left of them after quantising; embeddings have 8 bits. */
 export async function roundMatrices(folder: string, dtype: QuantizedDtype): Promise<void> {
   const path = join(folder, "model.safetensors");
   const tensors = await readTensorFile(path);
   for (const tensor of tensors) {
     if (tensor.shape.length !== 2) continue;
     const rowLength = tensor.shape[1]!;
-    const rounded = dequantizeRows(quantizeRows(Float32Array.from(values(tensor)), rowLength, dtype), rowLength, dtype);
+    const type = /embeddings|lm_head/.test(tensor.name) ? "q8" : dtype;
+    const rounded = dequantizeRows(quantizeRows(Float32Array.from(values(tensor)), rowLength, type), rowLength, type);
     tensor.bytes = new Uint8Array(rounded.buffer);
   }
   await writeTensorFile(path, tensors);
