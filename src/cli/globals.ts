@@ -2,13 +2,14 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { PicasoError } from "../errors.js";
 import type { LanguageModel } from "../model/language-model.js";
+import { type WeightDtype, weightDtypes } from "../model/quantize.js";
 import type { StateStore } from "../store/store.js";
 import { Reporter } from "./reporter.js";
 
 export interface GlobalOptions {
   store: string;
   model?: string;
-  dtype: "f32";
+  dtype: WeightDtype;
   device: "cpu";
   threads?: number;
   json?: boolean;
@@ -21,7 +22,7 @@ export function addGlobalOptions(root: Command): void {
   root
     .addOption(option("--store <dir>", "folder of the state database", "STORE").default(".picaso").argParser(notEmpty))
     .addOption(option("--model <dir>", "model folder, or org/name on the hub (default: the bundled one)", "MODEL"))
-    .addOption(option("--dtype <type>", "form of the weights", "DTYPE").choices(["f32"]).default("f32"))
+    .addOption(option("--dtype <type>", "form of the weights", "DTYPE").choices(weightDtypes).default("f32"))
     .addOption(option("--device <device>", "where the model runs", "DEVICE").choices(["cpu"]).default("cpu"))
     .addOption(
       option("--threads <n>", "threads of the engine (default: all cores)", "THREADS").argParser(wholeNumber(1, 256)),

@@ -6,7 +6,7 @@ import { type Advance, type Predictions, type RunOptions, SEGMENT_TOKENS, StateB
 /** Tokens of a run, padding included: enough for the matrix products to reach their full rate. */
 const batchTokens = 1024;
 
-/** Most sequences of a batch, and bytes of one set of their states: three sets are held. */
+/** Most sequences of a batch, and bytes of their states. */
 const batchSequences = 32;
 const batchStateBytes = 256e6;
 

@@ -9,9 +9,9 @@ import { PicasoError, throwIfAborted } from "../errors.js";
 import type { TensorSource } from "./checkpoint/tensor-source.js";
 import { floatPieces } from "./checkpoint/values.js";
 import type { Mamba2Config } from "./config.js";
-import { buildMamba2Graph, GRAPH_VERSION, WEIGHTS_FILE, type WeightFill } from "./mamba2-graph.js";
-
-export type WeightDtype = "f32";
+import type { WeightFill } from "./graph-weights.js";
+import { buildMamba2Graph, GRAPH_VERSION, WEIGHTS_FILE } from "./mamba2-graph.js";
+import { blocksOf, quantizeRows, type WeightDtype } from "./quantize.js";
 
 export interface CompileProgress {
   phase: "compile";
@@ -64,7 +64,7 @@ async function writeCompiled(
   folder: string,
   options: CompileOptions,
 ): Promise<void> {
-  const graph = buildMamba2Graph(config);
+  const graph = buildMamba2Graph(config, options.dtype);
   await writeWeights(source, graph.fills, join(folder, WEIGHTS_FILE), graph.weightBytes, options);
   await writeFile(join(folder, modelFile), graph.model, { flush: true });
   const receipt = { [modelFile]: graph.model.length, [WEIGHTS_FILE]: graph.weightBytes };
@@ -79,20 +79,42 @@ async function writeWeights(
   { onProgress, signal }: CompileOptions,
 ): Promise<void> {
   const file = await open(path, "w");
+  let done = 0;
   try {
     for (const fill of fills) {
-      for await (const { offset, piece } of floatPieces(source, fill.parameter, fill.from, fill.to)) {
+      const { parameter } = fill;
+      const count = source.tensors.get(parameter)!.shape.reduce((a, b) => a * b, 1);
+      const wholeRows = fill.dtype === "f32" ? 1 : fill.rowLength;
+      for await (const { offset, piece } of floatPieces(source, parameter, 0, count, wholeRows)) {
         throwIfAborted(signal, path);
-        if (!areFinite(piece)) throw notFinite(source, fill.parameter);
-        const bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
-        await writeAt(file, bytes, fill.offset + 4 * offset);
+        if (!areFinite(piece)) throw notFinite(source, parameter);
+        for (const { bytes, position } of storedForm(fill, offset, piece)) {
+          await writeAt(file, bytes, position);
+          done = Math.max(done, position + bytes.length);
+        }
       }
-      onProgress?.({ phase: "compile", done: fill.offset + fill.byteLength, total });
+      onProgress?.({ phase: "compile", done, total });
     }
     await file.sync();
   } finally {
     await file.close();
   }
+}
+
+/** The bytes to store for values of a weight, the first of which is its `offset`-th, and their places in the file. */
+function storedForm(fill: WeightFill, offset: number, piece: Float32Array): { bytes: Uint8Array; position: number }[] {
+  if (fill.dtype === "f32") return [{ bytes: bytesOf(piece), position: fill.values.offset + 4 * offset }];
+  const { codes, scales } = quantizeRows(piece, fill.rowLength, fill.dtype);
+  const blocksBefore = (offset / fill.rowLength) * blocksOf(fill.rowLength);
+  const blockBytes = codes.length / scales.length;
+  return [
+    { bytes: codes, position: fill.codes.offset + blocksBefore * blockBytes },
+    { bytes: bytesOf(scales), position: fill.scales.offset + blocksBefore * scales.BYTES_PER_ELEMENT },
+  ];
+}
+
+function bytesOf(values: Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
 /** A loop, since `every` with a function takes ten times as long: a minute for 2.7 billion weights. */

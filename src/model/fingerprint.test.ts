@@ -138,7 +138,7 @@ test("names the file that went away in the meantime", async () => {
 test("can be stopped", async () => {
   await rm(scratch.path("cache"), { recursive: true });
   const files = await findModelFiles(folder);
-  await expect(modelFingerprint(files, AbortSignal.abort())).rejects.toMatchObject({ code: "aborted" });
+  await expect(modelFingerprint(files, "f32", AbortSignal.abort())).rejects.toMatchObject({ code: "aborted" });
 });
 
 test("of two models differ", async () => {

@@ -10,14 +10,26 @@ import { throwIfAborted } from "../errors.js";
 import type { ModelFiles } from "./checkpoint/model-files.js";
 import { openRandomAccess } from "./checkpoint/random-access.js";
 import { fileStats, missing } from "./checkpoint/text-file.js";
+import { QUANTIZATION_VERSION, type WeightDtype } from "./quantize.js";
 
 const pieceBytes = 1 << 20;
 
 /**
- * 32 hexadecimal digits of SHA-256 over the configuration's values, the weight files and the tokenizer. Remembered by
- * the files' sizes and times, so that gigabytes are read only when they changed.
+ * 32 hexadecimal digits of SHA-256 over the configuration's values, the weight files and the tokenizer; of quantised
+ * weights, over that and how they are quantised.
  */
-export async function modelFingerprint(files: ModelFiles, signal?: AbortSignal): Promise<string> {
+export async function modelFingerprint(
+  files: ModelFiles,
+  dtype: WeightDtype = "f32",
+  signal?: AbortSignal,
+): Promise<string> {
+  const checkpoint = await checkpointFingerprint(files, signal);
+  if (dtype === "f32") return checkpoint;
+  return sha256([checkpoint, dtype, String(QUANTIZATION_VERSION)]).slice(0, 32);
+}
+
+/** Remembered by the files' sizes and times, so that gigabytes are read only when they changed. */
+async function checkpointFingerprint(files: ModelFiles, signal?: AbortSignal): Promise<string> {
   const paths = [...files.weightFiles, files.tokenizerFile];
   const stamps = await Promise.all(
     paths.map(async (path) => {

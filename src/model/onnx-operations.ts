@@ -14,8 +14,8 @@ const contrib = { domain: "com.microsoft" } as const;
 export interface GraphWeights {
   /** A tensor as it is, f32. */
   tensor(name: string): Value;
-  /** `x W^T + b` for rows `[from, to)` of a linear weight; x [rows, D]. */
-  product(x: Value, weight: string, bias: string | null, rows: readonly [number, number]): Value;
+  /** `x W^T + b` for a linear weight W. */
+  product(x: Value, weight: string, bias: string | null): Value;
   /** Rows of an embedding by id. */
   gather(ids: Value, weight: string): Value;
 }
@@ -23,7 +23,7 @@ export interface GraphWeights {
 export class OnnxOperations implements Operations<Value> {
   /** 1 at tokens, 0 at padding: [B, T, 1]. */
   private readonly tokenMask: Value;
-  /** Where the last W convolution inputs stand, per sequence: see {@link causalConv}. */
+  /** Where the last W convolution inputs stand, per sequence: see {@link presentConv}. */
   private readonly convTail: { inInput: Value; inPast: Value; isInput: Value };
 
   /** `tokens` [B, T] right-padded; `lengths` [B] says how many of T are real. */
@@ -45,13 +45,9 @@ export class OnnxOperations implements Operations<Value> {
   }
 
   linear(x: Value, weight: string, bias: string | null, sizes: readonly number[]): Value[] {
-    // One product per part: the parts then need no copy to be cut apart.
-    let from = 0;
-    return sizes.map((size) => {
-      const part = this.weights.product(x, weight, bias, [from, from + size]);
-      from += size;
-      return part;
-    });
+    // One product and a cut take prefill as long as a product per part, and decoding less.
+    const product = this.weights.product(x, weight, bias);
+    return sizes.length === 1 ? [product] : this.split(product, sizes);
   }
 
   rmsNorm(x: Value, weight: string, epsilon: number): Value {
@@ -81,12 +77,26 @@ export class OnnxOperations implements Operations<Value> {
     }) as [Value, Value];
     // The operator has a silu of its own, which takes 1.4 times as long on the CPU as the two apart.
     const output = this.silu(convolved);
-    // The operator's own present state ends at the padding, ours at the last real token of each sequence.
-    const { inInput, inPast, isInput } = this.convTail;
-    const pick = (data: Value, indices: Value) =>
-      this.graph.node("GatherND", [data, indices], { attributes: { batch_dims: 1 } });
-    const present = this.graph.node("Where", [isInput, pick(x, inInput), pick(past, inPast)]);
-    return { output, present };
+    return { output, present: this.pick(x, this.convTail.inInput) };
+  }
+
+  /**
+   * The convolution states of all layers, [B, L*W, C]: `tails` are what {@link causalConv} gave as `present`, which is
+   * right but where a sequence was shorter than W and its state still holds some of the `past`. Done for all layers at
+   * once, since decoding is short of time for small nodes.
+   *
+   * The operator has a present state of its own, which ends at the padding, not at the last token of each sequence.
+   */
+  presentConv(past: Value, tails: readonly Value[]): Value {
+    const { inPast, isInput } = this.convTail;
+    const fromInput = this.graph.node("Concat", tails, { attributes: { axis: 1 } });
+    return this.graph.node("Where", [isInput, fromInput, this.pick(past, inPast)]);
+  }
+
+  /** The sums over tokens of all layers, [B, L*H], of what {@link sumOverTokens} was given. */
+  totals(addends: readonly Value[]): Value {
+    const all = this.graph.node("Concat", addends, { attributes: { axis: 2 } });
+    return this.graph.node("ReduceSum", [all, this.integers(1)], { attributes: { keepdims: 0 } });
   }
 
   timeStep(raw: Value, bias: string, [low, high]: readonly [number, number]): Value {
@@ -128,8 +138,13 @@ export class OnnxOperations implements Operations<Value> {
     return { output, present };
   }
 
+  /** The addends themselves: {@link totals} sums those of all layers at once. */
   sumOverTokens(x: Value): Value {
-    return this.graph.node("ReduceSum", [x, this.integers(1)], { attributes: { keepdims: 0 } });
+    return x;
+  }
+
+  private pick(data: Value, indices: Value): Value {
+    return this.graph.node("GatherND", [data, indices], { attributes: { batch_dims: 1 } });
   }
 
   /** QuickGelu with alpha = 1, in one pass. */
@@ -153,20 +168,30 @@ export class OnnxOperations implements Operations<Value> {
 
   /**
    * The last W inputs of a sequence of n tokens stand at n-W ... n-1; where that is negative, at the end of the past.
-   * All are [B, W, 1].
+   * `inInput` is [B, W, 1], of one layer; the others are [B, L*W, 1], of all.
    */
   private locateConvTail(lengths: Value) {
     const { graph } = this;
-    const width = this.config.convKernel - 1;
-    const offsets = this.integers(...Array.from({ length: width }, (_, i) => i - width));
-    const at = graph.node("Unsqueeze", [graph.node("Add", [lengths, offsets]), this.integers(2)]);
-    const zero = graph.constant("i64", [0], []);
-    const last = graph.constant("i64", [width - 1], []);
-    const widthValue = graph.constant("i64", [width], []);
+    const { layers, convKernel } = this.config;
+    const width = convKernel - 1;
+    const ofEach = (value: (step: number, layer: number) => number, count: number) =>
+      Array.from({ length: count * width }, (_, i) => value(i % width, Math.floor(i / width)));
+    const places = (count: number) => {
+      const offsets = this.integers(...ofEach((step) => step - width, count));
+      return graph.node("Unsqueeze", [graph.node("Add", [lengths, offsets]), this.integers(2)]);
+    };
+    const scalar = (value: number) => graph.constant("i64", [value], []);
+    const all = places(layers);
+    const inLayer = graph.node("Min", [graph.node("Add", [all, scalar(width)]), scalar(width - 1)]);
+    const layerStarts = graph.constant(
+      "i64",
+      ofEach((_, layer) => layer * width, layers),
+      [layers * width, 1],
+    );
     return {
-      inInput: graph.node("Max", [at, zero]),
-      inPast: graph.node("Min", [graph.node("Add", [at, widthValue]), last]),
-      isInput: graph.node("GreaterOrEqual", [at, zero]),
+      inInput: graph.node("Max", [places(1), scalar(0)]),
+      inPast: graph.node("Add", [inLayer, layerStarts]),
+      isInput: graph.node("GreaterOrEqual", [all, scalar(0)]),
     };
   }
 }

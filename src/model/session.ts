@@ -14,10 +14,10 @@ export interface SessionOptions {
   threads: number;
 }
 
-/** States of a batch, per layer: ssm [B, H, N, P] and conv [B, W, C]. */
+/** States of a batch: ssm [B, H, N, P] of each layer, and conv [B, L, W, C]. */
 export interface BatchState {
   ssm: Float32Array[];
-  conv: Float32Array[];
+  conv: Float32Array;
 }
 
 export interface RunInputs {
@@ -26,7 +26,7 @@ export interface RunInputs {
   /** [B], how many of each T are tokens. */
   lengths: BigInt64Array;
   past: BatchState;
-  /** Filled by the run; must not share memory with `past`. */
+  /** Filled by the run. May be `past` itself: every operator copies what it needs of a state before it writes one. */
   present: BatchState;
   /** [M] positions in [0, B x T) to score. */
   rows: BigInt64Array;
@@ -39,8 +39,8 @@ export interface RunOutputs {
   logits: Float32Array;
   /** [M], -log p(target), where targets were given. */
   losses: Float32Array;
-  /** Per layer: [B, H] */
-  logDecay: Float32Array[];
+  /** [B, L, H] */
+  logDecay: Float32Array;
 }
 
 export class ModelSession {
@@ -56,6 +56,8 @@ export class ModelSession {
         intraOpNumThreads: options.threads,
         graphOptimizationLevel: "all",
         logSeverityLevel: 3,
+        // Threads wait actively between the operators of a run only: by default they take a core for milliseconds.
+        extra: { session: { intra_op: { spin_duration_us: "50" } } },
       });
       return new ModelSession(session, shape);
     } catch (cause) {
@@ -67,20 +69,22 @@ export class ModelSession {
     const { shape } = this;
     const batch = inputs.lengths.length;
     const steps = inputs.tokens.length / batch;
-    const targets = inputs.targets ?? new BigInt64Array(inputs.rows.length);
+    const targets = inputs.targets ?? new BigInt64Array(0);
     const feeds: Record<string, ort.Tensor> = {
       tokens: new ort.Tensor("int64", inputs.tokens, [batch, steps]),
       lengths: new ort.Tensor("int64", inputs.lengths, [batch]),
       rows: new ort.Tensor("int64", inputs.rows, [inputs.rows.length]),
       targets: new ort.Tensor("int64", targets, [targets.length]),
     };
-    const fetches: Record<string, ort.Tensor | null> = { [inputs.targets ? "losses" : "logits"]: null };
+    const fetches: Record<string, ort.Tensor | null> = {
+      [inputs.targets ? "losses" : "logits"]: null,
+      log_decay: null,
+      present_conv: this.convTensor(inputs.present.conv, batch),
+    };
+    feeds.past_conv = this.convTensor(inputs.past.conv, batch);
     for (let layer = 0; layer < shape.layers; layer++) {
       feeds[`past_ssm.${layer}`] = this.ssmTensor(inputs.past.ssm[layer]!, batch);
-      feeds[`past_conv.${layer}`] = this.convTensor(inputs.past.conv[layer]!, batch);
       fetches[`present_ssm.${layer}`] = this.ssmTensor(inputs.present.ssm[layer]!, batch);
-      fetches[`present_conv.${layer}`] = this.convTensor(inputs.present.conv[layer]!, batch);
-      fetches[`log_decay.${layer}`] = null;
     }
     const results = await this.session.run(feeds, fetches).catch((cause) => {
       throw engineError(`a run of ${batch} x ${steps} tokens`, cause);
@@ -89,7 +93,7 @@ export class ModelSession {
     return {
       logits: floats("logits"),
       losses: floats("losses"),
-      logDecay: Array.from({ length: shape.layers }, (_, layer) => floats(`log_decay.${layer}`)),
+      logDecay: floats("log_decay"),
     };
   }
 
@@ -103,23 +107,21 @@ export class ModelSession {
   }
 
   private convTensor(data: Float32Array, batch: number): ort.Tensor {
-    return new ort.Tensor("float32", data, [batch, this.shape.convWidth, this.shape.convDim]);
+    const { layers, convWidth, convDim } = this.shape;
+    return new ort.Tensor("float32", data, [batch, layers * convWidth, convDim]);
   }
 }
 
-/** A batch's states whose layers are views of one array each: for B = 1 that is the layout of a single state. */
+/** A batch's states whose layers are views of one array: for B = 1 that is the layout of a single state. */
 export interface PackedBatchState extends BatchState {
   ssmAll: Float32Array;
-  convAll: Float32Array;
 }
 
 /** Room for the states of a batch, zeroed. */
 export function batchState(shape: StateShape, batch: number): PackedBatchState {
-  const { layers } = shape;
   const { ssm, conv } = stateSizes(shape);
   const ssmAll = new Float32Array(batch * ssm);
-  const convAll = new Float32Array(batch * conv);
-  return { ssmAll, convAll, ssm: cut(ssmAll, layers), conv: cut(convAll, layers) };
+  return { ssmAll, ssm: cut(ssmAll, shape.layers), conv: new Float32Array(batch * conv) };
 }
 
 /** `parts` equal consecutive views of an array. */

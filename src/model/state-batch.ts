@@ -37,10 +37,10 @@ export class StateBatch {
   private readonly shape: StateShape;
   private readonly logDecay: Float64Array[];
   private readonly tokens: number[];
+  /** Where the sequences stand: the given states before the first run, `own` after it. */
   private past: BatchState;
-  /** Two sets of buffers that take turns: a run reads one and writes the other. */
-  private readonly buffers: PackedBatchState[] = [];
-  private turn = 0;
+  /** The states of this batch, written by every run in place. */
+  private own: PackedBatchState | undefined;
 
   /** The given states are only read. */
   constructor(
@@ -50,17 +50,20 @@ export class StateBatch {
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
     this.tokens = initial.map((state) => state.tokens);
-    this.past = gather(initial, this.shape);
+    const [first, ...others] = initial as [ContextState, ...ContextState[]];
+    if (others.length > 0) this.own = gather(initial, this.shape);
+    this.past = this.own ?? { ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
   }
 
-  /** Runs each sequence's tokens from its state, and moves the state behind them. */
+  /** Runs each sequence's tokens from its state, and moves the state behind them. Once it has failed, the batch is lost. */
   async advance(steps: readonly Advance[], options: RunOptions = {}): Promise<Predictions[]> {
     const longest = Math.max(...steps.map(({ tokens }) => tokens.length));
     const parts = steps.map(() => ({ logits: [] as Float32Array[], losses: [] as Float32Array[] }));
     for (let start = 0; start < longest; start += SEGMENT_TOKENS) {
       throwIfAborted(options.signal, "model");
       const segment = packSegment(steps, start, Math.min(SEGMENT_TOKENS, longest - start));
-      const present = this.nextBuffers();
+      this.own ??= batchState(this.shape, this.initial.length);
+      const present = this.own;
       const outputs = await this.session.run({ ...segment, past: this.past, present });
       this.past = present;
       this.accumulate(outputs.logDecay);
@@ -71,58 +74,53 @@ export class StateBatch {
     return parts.map(({ logits, losses }) => ({ logits: join(logits), losses: join(losses) }));
   }
 
-  /** The state of one sequence. For B = 1 it is not a copy, and the second `advance` from now overwrites it. */
+  /** The state of one sequence. For B = 1 it is not a copy, and the next `advance` overwrites it. */
   state(index: number): ContextState {
     return new ContextState({
       fingerprint: this.initial[index]!.fingerprint,
       shape: this.shape,
       tokens: this.tokens[index]!,
-      ssm: this.extract("ssm", index),
-      conv: this.extract("conv", index),
+      ssm: this.extractSsm(index),
+      conv: this.extractConv(index),
       logDecay: this.logDecay[index]!.slice(),
     });
   }
 
-  private nextBuffers(): PackedBatchState {
-    this.turn = 1 - this.turn;
-    this.buffers[this.turn] ??= batchState(this.shape, this.initial.length);
-    return this.buffers[this.turn]!;
-  }
-
-  private extract(name: "ssm" | "conv", index: number): Float32Array {
-    const whole = this.buffers[this.turn]?.[`${name}All`];
-    if (!whole) return this.initial[index]![name];
+  private extractSsm(index: number): Float32Array {
+    const whole = this.own?.ssmAll;
+    if (!whole) return this.initial[index]!.ssm;
     if (this.initial.length === 1) return whole;
     const own = new Float32Array(whole.length / this.initial.length);
     const part = own.length / this.shape.layers;
-    for (const [layer, values] of this.past[name].entries()) {
+    for (const [layer, values] of this.past.ssm.entries()) {
       own.set(values.subarray(index * part, (index + 1) * part), layer * part);
     }
     return own;
   }
 
-  /** Adds a run's log decays, per layer [B, H], to each sequence's [L, H], in float64. */
-  private accumulate(run: readonly Float32Array[]): void {
-    const { heads } = this.shape;
+  private extractConv(index: number): Float32Array {
+    const { conv } = this.past;
+    if (this.initial.length === 1) return conv;
+    const size = conv.length / this.initial.length;
+    return conv.slice(index * size, (index + 1) * size);
+  }
+
+  /** Adds a run's log decays, [B, L, H], to each sequence's [L, H], in float64. */
+  private accumulate(run: Float32Array): void {
     for (const [index, total] of this.logDecay.entries()) {
-      for (const [layer, values] of run.entries()) {
-        for (let head = 0; head < heads; head++) total[layer * heads + head]! += values[index * heads + head]!;
-      }
+      const start = index * total.length;
+      for (let i = 0; i < total.length; i++) total[i]! += run[start + i]!;
     }
   }
 }
 
-/** Per layer, the states of the batch side by side; those of a single sequence are views, not copies. */
-function gather(states: readonly ContextState[], shape: StateShape): BatchState {
-  const { layers } = shape;
-  if (states.length === 1) return { ssm: cut(states[0]!.ssm, layers), conv: cut(states[0]!.conv, layers) };
+/** Copies of the states side by side, layer by layer for ssm. */
+function gather(states: readonly ContextState[], shape: StateShape): PackedBatchState {
   const batch = batchState(shape, states.length);
-  for (const [index, state] of states.entries()) {
-    for (const name of ["ssm", "conv"] as const) {
-      for (const [layer, values] of cut(state[name], layers).entries()) {
-        batch[name][layer]!.set(values, index * values.length);
-      }
-    }
+  for (const [index, { ssm, conv }] of states.entries()) {
+    for (const [layer, values] of cut(ssm, shape.layers).entries())
+      batch.ssm[layer]!.set(values, index * values.length);
+    batch.conv.set(conv, index * conv.length);
   }
   return batch;
 }

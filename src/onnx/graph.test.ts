@@ -49,6 +49,26 @@ describe("a graph on ONNX Runtime", () => {
     expect(results.left!.dims).toEqual([2, 1]);
   });
 
+  test("runs one branch of two, which use values and constants of the graph", async () => {
+    const graph = new GraphBuilder("test", "weights.bin");
+    const x = graph.input("x", "f32", ["rows"]);
+    const y = graph.input("y", "f32", ["columns"]);
+    const one = graph.constant("f32", [1], []);
+    const hasRows = graph.node("Greater", [graph.node("Size", [x]), graph.constant("i64", [0], [])]);
+    const chosen = graph.choose(
+      hasRows,
+      () => graph.node("Add", [graph.node("Mul", [x, x]), one]),
+      () => graph.node("Sub", [y, one]),
+    );
+    graph.output("chosen", graph.node("Neg", [chosen]), "f32", ["any"]);
+    const choose = async (x: number[], y: number[]) => {
+      const tensor = (values: number[]) => new ort.Tensor("float32", Float32Array.from(values), [values.length]);
+      return Array.from((await run(graph, {}, { x: tensor(x), y: tensor(y) })).chosen!.data as Float32Array);
+    };
+    expect(await choose([2, 3], [7])).toEqual([-5, -10]);
+    expect(await choose([], [7])).toEqual([-6]);
+  });
+
   test("takes attributes of each kind, other operator sets, and optional inputs left out", async () => {
     const graph = new GraphBuilder("test", "weights.bin");
     const x = graph.input("x", "f32", ["rows", 2]);

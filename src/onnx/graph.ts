@@ -65,6 +65,8 @@ export class GraphBuilder {
   externalBytes = 0;
 
   private readonly graph = create(GraphProtoSchema);
+  /** Where nodes are added: the graph's own, or those of a branch. */
+  private target = this.graph.node;
   private readonly taken = new Set<string>();
   private readonly constants = new Map<string, Value>();
 
@@ -139,6 +141,23 @@ export class GraphBuilder {
     return names.map((name) => ({ name }));
   }
 
+  /**
+   * The value of `then` where the one boolean in `condition` is true, else that of `otherwise`. Each function adds the
+   * nodes of its branch, of which only one is run; they may use what the graph has so far.
+   */
+  choose(condition: Value, then: () => Value, otherwise: () => Value): Value {
+    const value = { name: this.unique("If") };
+    const node = create(NodeProtoSchema, {
+      name: `If:${value.name}`,
+      opType: "If",
+      input: [condition.name],
+      output: [value.name],
+      attribute: [this.branch("then_branch", then), this.branch("else_branch", otherwise)],
+    });
+    this.target.push(node);
+    return value;
+  }
+
   toBytes(): Uint8Array {
     const model = create(ModelProtoSchema, {
       irVersion: BigInt(irVersion),
@@ -152,13 +171,25 @@ export class GraphBuilder {
     return toBinary(ModelProtoSchema, model);
   }
 
+  private branch(name: string, build: () => Value) {
+    const branch = create(GraphProtoSchema, { name: this.unique(name) });
+    const outer = this.target;
+    this.target = branch.node;
+    const value = build();
+    const result = { name: this.unique("result") };
+    this.addNode("Identity", [value], [result.name], {});
+    this.target = outer;
+    branch.output.push(create(ValueInfoProtoSchema, result));
+    return create(AttributeProtoSchema, { name, type: AttributeType.GRAPH, g: branch });
+  }
+
   private addNode(
     opType: string,
     inputs: readonly (Value | null)[],
     output: string[],
     { domain = undefined, attributes = {}, floats = {} }: NodeOptions,
   ): void {
-    this.graph.node.push(
+    this.target.push(
       create(NodeProtoSchema, {
         name: `${opType}:${output[0]}`,
         opType,

@@ -13,12 +13,13 @@ export async function readFloats(source: TensorSource, name: string, from = 0, t
   return values;
 }
 
-/** The same in pieces of at most 16 MB, `offset` counted from `from`. */
-export async function* floatPieces(source: TensorSource, name: string, from: number, to: number) {
+/** The same in pieces of about 16 MB, each a multiple of `unit` elements, `offset` counted from `from`. */
+export async function* floatPieces(source: TensorSource, name: string, from: number, to: number, unit = 1) {
   const dtype = source.tensors.get(name)?.dtype ?? "f32";
   const size = dtypeBytes[dtype];
-  for (let start = from; start < to; start += pieceElements) {
-    const end = Math.min(to, start + pieceElements);
+  const step = Math.max(1, Math.floor(pieceElements / unit)) * unit;
+  for (let start = from; start < to; start += step) {
+    const end = Math.min(to, start + step);
     const bytes = await source.read(name, start * size, end * size);
     yield { offset: start - from, piece: toFloats(bytes, dtype, `${source.where(name)}, tensor ${name}`) };
   }

@@ -1,0 +1,48 @@
+/** Sequences that go on together, their states changed in place, against reading each from the start. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { goldenVocabulary, makeGoldenFolder, relativeError } from "../../test/support/golden.js";
+import { randomTokens } from "../../test/support/random-tokens.js";
+import { useScratch } from "../../test/support/scratch.js";
+import { LanguageModel } from "./language-model.js";
+import { SEGMENT_TOKENS } from "./state-batch.js";
+
+const scratch = useScratch();
+let model: LanguageModel;
+beforeAll(async () => {
+  model = await LanguageModel.load(await makeGoldenFolder("golden-g2", scratch.path("model")), { threads: 1 });
+});
+afterAll(() => model?.dispose());
+
+const tokens = (count: number, seed: number) => randomTokens(count, goldenVocabulary["golden-g2"], seed);
+
+// Shorter than the convolution is wide, nothing at all, and longer than a run, in every order.
+test.each([
+  ["one sequence", [[5, 1, 1, SEGMENT_TOKENS + 3, 2, 1]]],
+  [
+    "three sequences",
+    [
+      [5, 1, 1, 0, SEGMENT_TOKENS + 3],
+      [1, 0, 2, 1, 1],
+      [SEGMENT_TOKENS + 1, 1, 0, 0, 4],
+    ],
+  ],
+])("%s read in pieces predict as when read at once", async (_, counts) => {
+  const states = await model.encodeMany(counts.map((_, i) => tokens(7 + i, 50 + i)));
+  const before = states.map((state) => state.toBytes("f32"));
+  const advance = model.continueFrom(states);
+  const read: number[][] = counts.map(() => []);
+  for (let step = 0; step < counts[0]!.length; step++) {
+    const pieces = counts.map((sequence, i) => tokens(sequence[step]!, 10 * step + i));
+    const steps = pieces.map((piece) => ({ tokens: piece, rows: piece.length > 0 ? [piece.length - 1] : [] }));
+    for (const [i, { logits }] of (await advance(steps)).entries()) {
+      read[i]!.push(...pieces[i]!);
+      if (pieces[i]!.length === 0) continue;
+      const expected = await model.forward(read[i]!, { state: states[i]! });
+      expect(relativeError(logits, expected.logits), `step ${step}, sequence ${i}`).toBeLessThan(1e-5);
+    }
+  }
+  expect(
+    states.map((state) => state.toBytes("f32")),
+    "the states it began with",
+  ).toEqual(before);
+});
