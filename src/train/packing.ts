@@ -1,0 +1,75 @@
+/**
+ * Sequences of different lengths as groups of a few fixed shapes: each shape is compiled once, and as the shapes have
+ * about the same number of tokens, their buffers are used again by one another.
+ */
+import { PicasoError } from "../errors.js";
+
+export interface SequenceGroup {
+  /** Which sequences, in the order of the rows; the rows after them are empty. */
+  members: number[];
+  rows: number;
+  /** T, of every row */
+  length: number;
+  /** [rows, length], padded on the right with token 0. */
+  tokens: Int32Array;
+  /** [rows], how many tokens of each row are real. */
+  lengths: Int32Array;
+}
+
+/** Lengths that rows are padded to; all divide `groupTokens` when that is a multiple of 1,536. */
+const bucketLengths = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768];
+
+/** The padded length of a row with this many tokens. */
+export function bucketLength(tokens: number): number {
+  const multiple = 768;
+  return bucketLengths.find((length) => length >= tokens) ?? Math.ceil(tokens / multiple) * multiple;
+}
+
+/**
+ * Packs sequences, long ones together, into groups of at most `groupTokens` tokens with padding. Throws `bad-argument`
+ * for a sequence that alone is longer.
+ */
+export function packSequences(sequences: readonly (readonly number[])[], groupTokens: number): SequenceGroup[] {
+  const byLength = Array.from(sequences.keys()).sort((a, b) => sequences[b]!.length - sequences[a]!.length || a - b);
+  const groups: SequenceGroup[] = [];
+  for (let at = 0; at < byLength.length; ) {
+    const length = bucketLength(sequences[byLength[at]!]!.length);
+    const rows = Math.floor(groupTokens / length);
+    if (rows === 0) throw tooLong(sequences[byLength[at]!]!.length, groupTokens);
+    const members = byLength.slice(at, at + rows);
+    groups.push(pack(sequences, members, rowCount(members.length, rows), length));
+    at += rows;
+  }
+  return groups;
+}
+
+/** Rows of a group with `members` sequences: the full number, or the first of its halves that holds them. */
+function rowCount(members: number, full: number): number {
+  let rows = full;
+  while (Math.ceil(rows / 2) >= members && rows > 1) rows = Math.ceil(rows / 2);
+  return rows;
+}
+
+function pack(
+  sequences: readonly (readonly number[])[],
+  members: number[],
+  rows: number,
+  length: number,
+): SequenceGroup {
+  const tokens = new Int32Array(rows * length);
+  const lengths = new Int32Array(rows);
+  for (const [row, member] of members.entries()) {
+    tokens.set(sequences[member]!, row * length);
+    lengths[row] = sequences[member]!.length;
+  }
+  return { members, rows, length, tokens, lengths };
+}
+
+function tooLong(tokens: number, limit: number): PicasoError {
+  return new PicasoError("bad-argument", {
+    where: "training example",
+    expected: `at most ${limit} tokens in a context or in query and target together`,
+    found: `${tokens}`,
+    next: "Cut passages shorter, or raise the tokens of a group if memory allows.",
+  });
+}

@@ -1,0 +1,253 @@
+/** Whole trainings of a tiny model: their course, interruption, early stopping, and the models they write. */
+import { spawn } from "node:child_process";
+import { readdir, readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, test } from "vitest";
+import { makeGoldenFolder } from "../../test/support/golden.js";
+import { useScratch } from "../../test/support/scratch.js";
+import { LanguageModel } from "../model/language-model.js";
+import { fixedExamples } from "./example.js";
+import type { TrainingProgress, TrainOptions } from "./options.js";
+import { distance, goldenTraining, randomExamples } from "./test-support.js";
+import { train } from "./train.js";
+
+const scratch = useScratch();
+let model: string;
+beforeAll(async () => {
+  model = await makeGoldenFolder("golden-g1", scratch.path("model"));
+});
+
+/** Trains and returns the losses by step with the result. */
+async function run(options: TrainOptions) {
+  const losses = new Map<number, number>();
+  const events: TrainingProgress[] = [];
+  const result = await train({
+    ...options,
+    onProgress: (progress) => {
+      events.push(progress);
+      if (progress.phase === "step") losses.set(progress.step, progress.loss);
+      options.onProgress?.(progress);
+    },
+  });
+  return { losses, events, result };
+}
+
+const losses = (values: Map<number, number>) => [...values.values()];
+
+/**
+ * Loss and norm of the gradient at each step of the golden training, in float64 by another implementation: token by
+ * token in PyTorch, states composed along explicit rotations, gradients by its autograd, AdamW and clipping written out.
+ */
+const reference: [loss: number, norm: number][] = [
+  [17.70476471408285, 36.26908383642888],
+  [18.64799492062825, 32.258133341336325],
+  [17.605972976805294, 34.03908936805661],
+  [17.675477293061338, 29.08200775062898],
+  [11.189625465223397, 25.3349979967401],
+  [11.700165969073344, 21.394321160894364],
+  [7.778489445395774, 24.098957454970023],
+  [6.997282171248784, 22.035620328174588],
+  [7.083622647687352, 17.124808922307114],
+  [7.723752409867767, 21.380267841367385],
+];
+
+describe("the course of ten steps", () => {
+  let straight: Awaited<ReturnType<typeof run>>;
+  beforeAll(async () => {
+    straight = await run(goldenTraining(model, scratch.path("straight")));
+  });
+
+  test("is that of an independent implementation", () => {
+    const steps = straight.events.flatMap((event) => (event.phase === "step" ? [event] : []));
+    expect(steps.map(({ step }) => step)).toEqual(reference.map((_, i) => i + 1));
+    for (const [i, [loss, norm]] of reference.entries()) {
+      expect(Math.abs(steps[i]!.loss - loss), `loss of step ${i + 1}`).toBeLessThan(1e-5);
+      expect(Math.abs(steps[i]!.gradientNorm / norm - 1), `gradient of step ${i + 1}`).toBeLessThan(1e-5);
+    }
+  });
+
+  test("is the same again", async () => {
+    const again = await run(goldenTraining(model, scratch.path("again"), { checkpointEvery: 100 }));
+    expect(losses(again.losses)).toEqual(losses(straight.losses));
+  });
+
+  test("is another for another seed", async () => {
+    const other = await run(goldenTraining(model, scratch.path("other"), { seed: 1, maxSteps: 2 }));
+    expect(other.losses.get(2)).not.toBe(straight.losses.get(2));
+  });
+
+  test("goes on exactly after the process was killed", async () => {
+    const output = scratch.path("killed");
+    const last = await killAfter(model, output, 5);
+    expect(last).toBeGreaterThanOrEqual(5);
+    const rest = await run(goldenTraining(model, output));
+    expect(rest.events[0]?.phase).toBe("resumed");
+    expect(rest.losses.size).toBeGreaterThan(0);
+    expect(rest.losses.size).toBeLessThan(10);
+    for (const [step, loss] of rest.losses) expect(loss, `step ${step}`).toBe(straight.losses.get(step));
+    expect(rest.losses.has(10)).toBe(true);
+    const [one, two] = await Promise.all(
+      [output, scratch.path("straight")].map((folder) => readFile(`${folder}/model.safetensors`)),
+    );
+    expect(one!.equals(two!)).toBe(true);
+    expect(await readdir(`${output}/checkpoints`)).toEqual(["step-10"]);
+  });
+
+  test("goes on exactly after it was aborted", async () => {
+    const output = scratch.path("aborted");
+    const controller = new AbortController();
+    const onProgress = (progress: TrainingProgress) => {
+      if (progress.phase === "step" && progress.step === 3) controller.abort();
+    };
+    const stopped = train(goldenTraining(model, output, { signal: controller.signal, onProgress }));
+    await expect(stopped).rejects.toMatchObject({ code: "aborted" });
+    const rest = await run(goldenTraining(model, output));
+    expect([...rest.losses.keys()]).toEqual([4, 5, 6, 7, 8, 9, 10]);
+    for (const [step, loss] of rest.losses) expect(loss).toBe(straight.losses.get(step));
+  });
+
+  test("with other options, refuses the checkpoint and names the option", async () => {
+    const changed = train(goldenTraining(model, scratch.path("straight"), { learningRate: 1e-3 }));
+    await expect(changed).rejects.toMatchObject({ code: "mismatch" });
+    await expect(changed).rejects.toThrow(/learningRate: expected 0.001.*found 0.002/);
+  });
+});
+
+describe("the written model", () => {
+  test.each([
+    ["one file", "f32", 1e9],
+    ["shards", "f32", 100_000],
+    ["bfloat16", "bf16", 1e9],
+  ] as const)("%s: opens and computes the trainer's loss", async (name, dtype, maxShardBytes) => {
+    const output = scratch.path(`written-${name}`);
+    const [example] = randomExamples(1, 288, 9);
+    const { result } = await run(
+      goldenTraining(model, output, {
+        maxSteps: 3,
+        dtype,
+        maxShardBytes,
+        validation: () => fixedExamples([{ ...example!, contexts: [] }]),
+      }),
+    );
+    const files = await readdir(output);
+    expect(files.includes("model.safetensors.index.json")).toBe(name === "shards");
+    const loaded = await LanguageModel.load(output, { threads: 1 });
+    const { query, target } = example!;
+    const [scores] = await loaded.score([{ tokens: [...query, ...target], from: query.length }]);
+    const mean = scores!.reduce((sum, loss) => sum + loss, 0) / target.length;
+    await loaded.dispose();
+    // The loss is about 18; bf16 keeps 8 bits of each weight.
+    expect(Math.abs(mean - result.validationLoss!)).toBeLessThan(dtype === "f32" ? 2e-5 : 0.05);
+  });
+
+  test("with low-rank additions: they are merged in, and nothing else moved", async () => {
+    const output = scratch.path("lora");
+    const [example] = randomExamples(1, 288, 9);
+    const options = { lora: { rank: 4 }, learningRate: 1e-2, validateEvery: 5 };
+    const validation = () => fixedExamples([{ ...example!, contexts: [] }]);
+    const { result, events } = await run(goldenTraining(model, output, { ...options, validation }));
+    const { query, target } = example!;
+    const meanLoss = async (folder: string) => {
+      const loaded = await LanguageModel.load(folder, { threads: 1 });
+      const [scores] = await loaded.score([{ tokens: [...query, ...target], from: query.length }]);
+      await loaded.dispose();
+      return scores!.reduce((sum, loss) => sum + loss, 0) / target.length;
+    };
+    expect(Math.abs((await meanLoss(output)) - result.validationLoss!)).toBeLessThan(2e-5);
+    expect(Math.abs((await meanLoss(model)) - result.validationLoss!)).toBeGreaterThan(1e-3);
+    const steps = events.flatMap((event) => (event.phase === "step" ? event.loss : []));
+    expect(steps.length).toBe(10);
+    expect(await changedTensors(model, output)).toEqual(
+      [0, 1, 2].flatMap((layer) =>
+        ["in_proj", "out_proj"].map((part) => `backbone.layers.${layer}.mixer.${part}.weight`),
+      ),
+    );
+  });
+});
+
+test("validation keeps the best model and stops when nothing is gained", async () => {
+  const validation = () => fixedExamples(randomExamples(4, 288, 77));
+  const options = { validation, validateEvery: 1, patience: 3, learningRate: 5e-3, warmupSteps: 0, epochs: 20 };
+  const output = scratch.path("early");
+  const { events, result } = await run(goldenTraining(model, output, { ...options, maxSteps: 60 }));
+  const checks = events.flatMap((event) => (event.phase === "validation" ? [event] : []));
+  const best = checks.reduce((a, b) => (b.loss < a.loss ? b : a));
+  expect(result.stoppedEarly).toBe(true);
+  expect(result.steps).toBe(best.step + 3);
+  expect(result.writtenStep).toBe(best.step);
+  expect(result.validationLoss).toBe(best.loss);
+  expect(checks.filter((check) => check.best).at(-1)).toBe(best);
+  // The parameters written are those of that step: trained no further, they give its loss.
+  const again = await run(
+    goldenTraining(output, scratch.path("early-again"), { validation, maxSteps: 1, learningRate: 1e-12 }),
+  );
+  expect(again.result.validationLoss).toBeCloseTo(best.loss, 6);
+});
+
+test("memorises a few examples", async () => {
+  const examples = () => fixedExamples(randomExamples(2, 288, 5));
+  const options = { examples, batchSize: 2, epochs: 40, maxSteps: 40, learningRate: 1e-2, checkpointEvery: 100 };
+  const { losses: course } = await run(goldenTraining(model, scratch.path("memorised"), options));
+  expect(course.get(1)!).toBeGreaterThan(5);
+  expect(course.get(40)!).toBeLessThan(0.5);
+});
+
+test.each([
+  ["batchSize", { batchSize: 0 }],
+  ["method", { method: "mean" as never }],
+  ["learningRate", { learningRate: Number.NaN }],
+  ["lora.rank", { lora: { rank: 0 } }],
+  ["output", { output: undefined as never }],
+])("names the option %s when it cannot be used", async (name, changes) => {
+  const options = goldenTraining(model, scratch.path(`bad-${name}`), changes);
+  if (name === "output") options.output = model;
+  await expect(train(options)).rejects.toMatchObject({ code: "bad-argument" });
+  await expect(train(options)).rejects.toThrow(name);
+});
+
+test.each([
+  ["query", { contexts: [], query: [], target: [1] }],
+  ["target", { contexts: [], query: [1], target: [] }],
+  ["contexts[1]", { contexts: [[1], [300]], query: [1], target: [1] }],
+  ["context", { contexts: [Array(500).fill(1)], query: [1], target: [1] }],
+])("names a bad %s of an example", async (name, example) => {
+  const options = goldenTraining(model, scratch.path(`bad-example-${name}`), {
+    examples: () => fixedExamples([example]),
+  });
+  await expect(train(options)).rejects.toMatchObject({ code: "bad-argument" });
+  await expect(train(options)).rejects.toThrow(name);
+});
+
+/** Runs the training in another process and kills it once it has done `step` steps; returns the last step seen. */
+async function killAfter(folder: string, output: string, step: number): Promise<number> {
+  const script = fileURLToPath(new URL("test-process.ts", import.meta.url));
+  const child = spawn(process.execPath, ["--import", "tsx", script, folder, output], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let last = 0;
+  let text = "";
+  child.stdout.on("data", (chunk) => {
+    text += chunk;
+    for (const line of text.split("\n").slice(0, -1)) {
+      const progress = JSON.parse(line) as TrainingProgress;
+      if (progress.phase === "step") last = progress.step;
+    }
+    text = text.slice(text.lastIndexOf("\n") + 1);
+    if (last >= step) child.kill("SIGKILL");
+  });
+  await new Promise((done) => child.on("close", done));
+  return last;
+}
+
+/** Names of tensors whose values differ between two models of one file each. */
+async function changedTensors(before: string, after: string): Promise<string[]> {
+  const { openSafetensors } = await import("../model/checkpoint/safetensors-source.js");
+  const { readFloats } = await import("../model/checkpoint/values.js");
+  const [old, fresh] = await Promise.all([before, after].map((path) => openSafetensors(`${path}/model.safetensors`)));
+  const changed: string[] = [];
+  for (const name of fresh!.tensors.keys()) {
+    if (distance(await readFloats(fresh!, name), await readFloats(old!, name)) > 0) changed.push(name);
+  }
+  await Promise.all([old!.close(), fresh!.close()]);
+  return changed;
+}

@@ -1,0 +1,216 @@
+/**
+ * The loop of a training: batches of examples, gradients, steps of the optimizer, validations, checkpoints. Where it
+ * stands follows from the number of steps done: the data's order and every choice are drawn from seed, epoch and place.
+ */
+import { PicasoError, throwIfAborted } from "../errors.js";
+import { Random } from "../evaluate/random.js";
+import type { Checkpoints, TrainerState } from "./checkpoint.js";
+import { checkExample, type ExampleSource, type TrainingExample } from "./example.js";
+import type { TrainingLoss } from "./loss.js";
+import { placeMicroBatch, planMicroBatches } from "./micro-batch.js";
+import type { AdamW } from "./optimizer.js";
+import type { CompleteOptions } from "./options.js";
+import { GradientSums, type TrainedParameters } from "./parameters.js";
+import { learningRateAt } from "./schedule.js";
+
+export interface TrainerParts {
+  options: CompleteOptions;
+  parameters: TrainedParameters;
+  optimizer: AdamW;
+  loss: TrainingLoss;
+  examples: ExampleSource;
+  validation: ExampleSource | null;
+  checkpoints: Checkpoints;
+  settings: Record<string, unknown>;
+}
+
+export class Trainer {
+  readonly steps: number;
+  private readonly stepsPerEpoch: number;
+  private state: TrainerState;
+  private savedStep = -1;
+  private order: { epoch: number; places: number[] } = { epoch: -1, places: [] };
+  lastLoss = Number.NaN;
+
+  constructor(private readonly parts: TrainerParts) {
+    const { options, examples, settings } = parts;
+    this.stepsPerEpoch = Math.ceil(examples.size / options.batchSize);
+    this.steps = Math.min(options.maxSteps, options.epochs * this.stepsPerEpoch);
+    this.state = { step: 0, best: null, checksWithoutGain: 0, validatedStep: 0, settings };
+  }
+
+  get step(): number {
+    return this.state.step;
+  }
+
+  get best(): TrainerState["best"] {
+    return this.state.best;
+  }
+
+  get stoppedEarly(): boolean {
+    return this.state.checksWithoutGain >= this.parts.options.patience;
+  }
+
+  /** Goes on from the last checkpoint, where there is one. Throws `mismatch` when it is of another course. */
+  async resume(): Promise<void> {
+    const { checkpoints, parameters, optimizer, settings, options } = this.parts;
+    const last = await checkpoints.last();
+    if (!last) return;
+    for (const [name, value] of Object.entries(settings)) {
+      const [own, saved] = [JSON.stringify(value), JSON.stringify(last.settings[name])];
+      if (own === saved) continue;
+      throw new PicasoError("mismatch", {
+        where: `checkpoint in ${options.output}, ${name}`,
+        expected: `${own}, as this training has it`,
+        found: saved ?? "nothing",
+        next: "Use the options that the training began with, or another output folder.",
+      });
+    }
+    await checkpoints.restore(last.step, parameters, optimizer);
+    this.state = last;
+    this.savedStep = last.step;
+    options.onProgress?.({ phase: "resumed", step: this.step, steps: this.steps });
+  }
+
+  /** Runs to the last step, or until validations show no gain. Saves and throws `aborted` when the signal fires. */
+  async run(): Promise<void> {
+    const { options } = this.parts;
+    const started = { at: performance.now(), step: this.step };
+    try {
+      for (;;) {
+        if (this.isValidationDue()) {
+          await this.validate();
+          await this.save();
+        }
+        if (this.step === this.steps || this.stoppedEarly) break;
+        await this.trainStep(started);
+        if (this.step % options.checkpointEvery === 0 && !this.isValidationDue()) await this.save();
+      }
+      await this.save();
+    } catch (error) {
+      if (options.signal?.aborted) await this.save();
+      throw error;
+    }
+  }
+
+  private isValidationDue(): boolean {
+    const { validation, options } = this.parts;
+    if (!validation || this.step === 0 || this.state.validatedStep === this.step) return false;
+    return this.step === this.steps || this.step % options.validateEvery === 0;
+  }
+
+  private async trainStep(started: { at: number; step: number }): Promise<void> {
+    const { options, parameters, optimizer, loss } = this.parts;
+    const { learningRate, schedule: shape, warmupSteps } = options;
+    const begin = performance.now();
+    const examples = await this.batch(this.step);
+    const weight = 1 / targetCount(examples);
+    const sums = new GradientSums(parameters);
+    let value = 0;
+    let tokens = 0;
+    try {
+      for (const part of this.plan(examples)) {
+        throwIfAborted(options.signal, "training");
+        const batch = placeMicroBatch(part, options.groupTokens, weight);
+        value += await loss.accumulate(parameters, batch, sums);
+        tokens += batch.tokenCount;
+        batch.dispose();
+      }
+      if (!Number.isFinite(value)) throw diverged(this.step + 1, value);
+      const step = this.step + 1;
+      const rate = learningRateAt(step, { learningRate, shape, warmupSteps, steps: this.steps });
+      const gradientNorm = await optimizer.step(sums, step, rate);
+      this.state = { ...this.state, step };
+      this.lastLoss = value;
+      const now = performance.now();
+      options.onProgress?.({
+        phase: "step",
+        step,
+        steps: this.steps,
+        loss: value,
+        learningRate: rate,
+        gradientNorm,
+        tokensPerSecond: (1000 * tokens) / (now - begin),
+        etaSeconds: (((now - started.at) / (step - started.step)) * (this.steps - step)) / 1000,
+      });
+    } finally {
+      sums.dispose();
+    }
+  }
+
+  /** Mean loss over the validation examples' target tokens; keeps the parameters where it is the lowest so far. */
+  private async validate(): Promise<void> {
+    const { options, parameters, loss, validation, checkpoints } = this.parts;
+    const { size } = validation!;
+    const places = Array.from({ length: Math.min(size, options.validationExamples) }, (_, i) => i);
+    let total = 0;
+    let targets = 0;
+    for (let at = 0; at < places.length; at += options.batchSize) {
+      // The same draws at every validation.
+      const random = Random.of(options.seed, 0, 1, at);
+      const examples = await validation!.batch(places.slice(at, at + options.batchSize), random);
+      this.checkExamples(examples, "validation");
+      for (const part of this.plan(examples)) {
+        throwIfAborted(options.signal, "validation");
+        const batch = placeMicroBatch(part, options.groupTokens, 1);
+        total += await loss.evaluate(parameters, batch);
+        batch.dispose();
+      }
+      targets += targetCount(examples);
+    }
+    const mean = total / targets;
+    const isBest = mean < (this.state.best?.loss ?? Number.POSITIVE_INFINITY);
+    if (isBest) await checkpoints.saveBest(this.step, parameters);
+    const gain = isBest
+      ? { best: { step: this.step, loss: mean }, checksWithoutGain: 0 }
+      : { checksWithoutGain: this.state.checksWithoutGain + 1 };
+    this.state = { ...this.state, ...gain, validatedStep: this.step };
+    options.onProgress?.({ phase: "validation", step: this.step, steps: this.steps, loss: mean, best: isBest });
+  }
+
+  private async save(): Promise<void> {
+    if (this.savedStep === this.step) return;
+    const { checkpoints, parameters, optimizer, options } = this.parts;
+    const path = await checkpoints.save(this.state, parameters, optimizer);
+    this.savedStep = this.step;
+    options.onProgress?.({ phase: "checkpoint", step: this.step, steps: this.steps, path });
+  }
+
+  /** The examples of the step after `step` steps. */
+  private async batch(step: number): Promise<TrainingExample[]> {
+    const { options, examples } = this.parts;
+    const epoch = Math.floor(step / this.stepsPerEpoch);
+    const number = step % this.stepsPerEpoch;
+    if (this.order.epoch !== epoch) {
+      const places = Array.from({ length: examples.size }, (_, i) => i);
+      this.order = { epoch, places: Random.of(options.seed, 1, epoch).shuffle(places) };
+    }
+    const places = this.order.places.slice(number * options.batchSize, (number + 1) * options.batchSize);
+    const batch = await examples.batch(places, Random.of(options.seed, 2, epoch, number));
+    this.checkExamples(batch, `step ${step + 1}`);
+    return batch;
+  }
+
+  private checkExamples(examples: readonly TrainingExample[], where: string): void {
+    const { vocabSize } = this.parts.parameters.config;
+    for (const [i, example] of examples.entries()) checkExample(example, vocabSize, `${where}, example ${i}`);
+  }
+
+  private plan(examples: readonly TrainingExample[]): TrainingExample[][] {
+    const { groupTokens, groupContexts } = this.parts.options;
+    return planMicroBatches(examples, { groupTokens, contexts: groupContexts });
+  }
+}
+
+function targetCount(examples: readonly TrainingExample[]): number {
+  return examples.reduce((total, { target }) => total + target.length, 0);
+}
+
+function diverged(step: number, loss: number): PicasoError {
+  return new PicasoError("failed", {
+    where: `training, step ${step}`,
+    expected: "a finite loss",
+    found: `${loss}`,
+    next: "Lower the learning rate, or lengthen the warm-up, and go on from the last checkpoint in another folder.",
+  });
+}
