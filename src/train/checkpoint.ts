@@ -15,7 +15,7 @@ import type { TensorSource } from "../model/checkpoint/tensor-source.js";
 import { readText } from "../model/checkpoint/text-file.js";
 import { readFloats } from "../model/checkpoint/values.js";
 import type { AdamW } from "./optimizer.js";
-import type { HostTensor, TrainedParameters } from "./parameters.js";
+import type { HostTensor } from "./parameters.js";
 import { type TensorToStore, writeShardedTensors } from "./weights-file.js";
 
 /** Everything but the tensors. */
@@ -33,6 +33,9 @@ export interface TrainerState {
 }
 
 const stateFile = "trainer.json";
+/** By name. */
+type Parameters = ReadonlyMap<string, HostTensor>;
+
 /** Files stay below what one read or an old file system takes. */
 const maxFileBytes = 1 << 30;
 
@@ -40,16 +43,11 @@ export class Checkpoints {
   constructor(private readonly folder: string) {}
 
   /** Saves the training after `state.step` and removes what it replaces. Returns the folder. */
-  async save(state: TrainerState, parameters: TrainedParameters, optimizer: AdamW): Promise<string> {
+  async save(state: TrainerState, parameters: Parameters, optimizer: AdamW): Promise<string> {
     const path = join(this.folder, `step-${state.step}`);
-    const moments = optimizer.entries().flatMap(([name, { m, v }]) => {
-      const store = (kind: string, tensor: typeof m): TensorToStore => ({
-        name: `${kind}.${name}`,
-        shape: tensor.shape,
-        dtype: "F32",
-        read: async () => (await tensor.ref.data()) as Float32Array,
-      });
-      return [store("m", m), store("v", v)];
+    const moments = [...parameters].flatMap(([name, { shape }]) => {
+      const { m, v } = optimizer.moments.get(name)!;
+      return [stored(`m.${name}`, shape, m), stored(`v.${name}`, shape, v)];
     });
     await this.write(path, [...parameterTensors(parameters), ...moments], JSON.stringify(state, null, 1));
     await this.keepOnly([`step-${state.step}`, ...(state.best ? [`best-${state.best.step}`] : [])]);
@@ -57,7 +55,7 @@ export class Checkpoints {
   }
 
   /** Saves the parameters as those of `step`, the best so far. */
-  async saveBest(step: number, parameters: TrainedParameters): Promise<void> {
+  async saveBest(step: number, parameters: Parameters): Promise<void> {
     await this.write(join(this.folder, `best-${step}`), parameterTensors(parameters), JSON.stringify({ step }));
   }
 
@@ -69,21 +67,20 @@ export class Checkpoints {
     return parseState(await readText(path, "state of a training", "config"), path);
   }
 
-  /** Puts a saved state's tensors on the engine. Throws `bad-file` where one is missing or has another shape. */
-  async restore(step: number, parameters: TrainedParameters, optimizer: AdamW): Promise<void> {
+  /** Reads a saved state into the parameters and the optimizer. Throws `bad-file` where one is missing or has another shape. */
+  async restore(step: number, parameters: Parameters, optimizer: AdamW): Promise<void> {
     const folder = join(this.folder, `step-${step}`);
     await withTensors(folder, async (source) => {
       await restoreParameters(source, parameters, folder);
-      for (const name of parameters.trained) {
-        const { shape } = parameters.get(name);
-        const m = await readTensor(source, `m.${name}`, shape, folder);
-        const v = await readTensor(source, `v.${name}`, shape, folder);
-        optimizer.restore(name, { m, v });
+      for (const [name, { shape }] of parameters) {
+        const { m, v } = optimizer.moments.get(name)!;
+        m.set(await readTensor(source, `m.${name}`, shape, folder));
+        v.set(await readTensor(source, `v.${name}`, shape, folder));
       }
     });
   }
 
-  async restoreBest(step: number, parameters: TrainedParameters): Promise<void> {
+  async restoreBest(step: number, parameters: Parameters): Promise<void> {
     const folder = join(this.folder, `best-${step}`);
     await withTensors(folder, (source) => restoreParameters(source, parameters, folder));
   }
@@ -123,19 +120,17 @@ export class Checkpoints {
   }
 }
 
-function parameterTensors(parameters: TrainedParameters): TensorToStore[] {
-  return [...parameters.trained].map((name) => ({
-    name: `parameter.${name}`,
-    shape: parameters.get(name).shape,
-    dtype: "F32",
-    read: () => parameters.read(name),
-  }));
+function parameterTensors(parameters: Parameters): TensorToStore[] {
+  return [...parameters].map(([name, { shape, data }]) => stored(`parameter.${name}`, shape, data));
 }
 
-async function restoreParameters(source: TensorSource, parameters: TrainedParameters, folder: string): Promise<void> {
-  for (const name of parameters.trained) {
-    const value = await readTensor(source, `parameter.${name}`, parameters.get(name).shape, folder);
-    parameters.replace(name, value);
+function stored(name: string, shape: readonly number[], data: Float32Array): TensorToStore {
+  return { name, shape, dtype: "F32", data };
+}
+
+async function restoreParameters(source: TensorSource, parameters: Parameters, folder: string): Promise<void> {
+  for (const [name, { shape, data }] of parameters) {
+    data.set(await readTensor(source, `parameter.${name}`, shape, folder));
   }
 }
 
@@ -144,9 +139,9 @@ async function readTensor(
   name: string,
   shape: readonly number[],
   folder: string,
-): Promise<HostTensor> {
+): Promise<Float32Array> {
   const tensor = source.tensors.get(name);
-  if (tensor && `${tensor.shape}` === `${shape}`) return { shape, data: await readFloats(source, name) };
+  if (tensor && `${tensor.shape}` === `${shape}`) return readFloats(source, name);
   throw badCheckpoint(`${folder}, tensor ${name}`, `shape [${shape}]`, tensor ? `[${tensor.shape}]` : "no such tensor");
 }
 

@@ -24,6 +24,18 @@ export function fixedExamples(examples: readonly TrainingExample[]): ExampleSour
   return { size: examples.length, batch: async (places) => places.map((place) => examples[place]!) };
 }
 
+/** Target tokens of the examples: those that their loss is the mean over. */
+export function countTargets(examples: readonly TrainingExample[]): number {
+  return examples.reduce((total, { target }) => total + target.length, 0);
+}
+
+/** Tokens that a model reads for the examples. The last of each target is only predicted. */
+export function countTokens(examples: readonly TrainingExample[]): number {
+  return examples.reduce((total, { contexts, query, target }) => {
+    return contexts.reduce((sum, { length }) => sum + length, total + query.length + target.length - 1);
+  }, 0);
+}
+
 /** Throws `bad-argument`, naming `where`, unless the model can be trained on the example. */
 export function checkExample(example: TrainingExample, vocabSize: number, where: string): void {
   const fail = (part: string, expected: string, found: string): never => {

@@ -5,8 +5,7 @@ import { PicasoError } from "../errors.js";
 import type { ModelFiles } from "../model/checkpoint/model-files.js";
 import type { Mamba2Config } from "../model/config.js";
 import { parameterShapes } from "../model/parameters.js";
-import { contract, jit, type Tensor } from "./jax.js";
-import type { TrainedParameters } from "./parameters.js";
+import type { ParameterValues } from "./gradient-engine.js";
 import { type TensorToStore, writeShardedTensors } from "./weights-file.js";
 
 export interface ExportOptions {
@@ -17,26 +16,16 @@ export interface ExportOptions {
 }
 
 /**
- * Writes config.json, the weights, tokenizer.json and picaso.json, where the model has one, into `folder`. Low-rank
- * additions are merged into the weights they belong to.
+ * Writes config.json, the weights, tokenizer.json and picaso.json, where the model has one, into `folder`.
  */
 export async function exportModel(
   folder: string,
   files: ModelFiles,
-  parameters: TrainedParameters,
-  loraScale: number,
+  values: ParameterValues,
   { dtype = "f32", maxShardBytes = 2_000_000_000 }: ExportOptions = {},
 ): Promise<void> {
-  const names = new Set(parameters.names());
   const tensors = [...parameterShapes(files.config)].map(([name, shape]): TensorToStore => {
-    const base = name.slice(0, -".weight".length);
-    const isAdapted = names.has(`${base}.lora_A.weight`);
-    return {
-      name,
-      shape,
-      dtype: dtype === "bf16" ? "BF16" : "F32",
-      read: () => (isAdapted ? mergedWeight(parameters, base, loraScale) : parameters.read(name)),
-    };
+    return { name, shape, dtype: dtype === "bf16" ? "BF16" : "F32", data: values.get(name)! };
   });
   try {
     await mkdir(folder, { recursive: true });
@@ -58,17 +47,6 @@ export async function exportModel(
       cause,
     });
   }
-}
-
-const merge = jit((weight: Tensor, a: Tensor, b: Tensor, scale: Tensor): Tensor => {
-  return weight.add(contract("or,ri->oi", b, a).mul(scale));
-});
-
-async function mergedWeight(parameters: TrainedParameters, base: string, scale: number): Promise<Float32Array> {
-  const [weight, a, b] = ["weight", "lora_A.weight", "lora_B.weight"].map(
-    (part) => parameters.get(`${base}.${part}`).ref,
-  );
-  return (await merge(weight!, a!, b!, scale).data()) as Float32Array;
 }
 
 /** A `mamba2` config.json. A time step limit of (0, infinity) is the default there and is left out. */

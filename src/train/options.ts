@@ -2,11 +2,11 @@
 import { type CompositionMethod, compositionMethods } from "../compose/weights.js";
 import { PicasoError } from "../errors.js";
 import type { FormedModel } from "../model/form.js";
-import type { TrainingEngine } from "./engine.js";
+import { type TrainingEngine, trainingEngines } from "./engines.js";
 import type { ExampleSource } from "./example.js";
 import type { ExportOptions } from "./export.js";
+import type { GradientMode } from "./gradient-engine.js";
 import type { LoraOptions } from "./lora.js";
-import type { GradientMode } from "./loss.js";
 import type { OptimizerOptions } from "./optimizer.js";
 import type { ScheduleShape } from "./schedule.js";
 
@@ -18,7 +18,7 @@ export interface TrainOptions extends OptimizerOptions, ExportOptions {
   model: string;
   /** Never asks the hub. @default false */
   offline?: boolean;
-  /** Folder for the trained model, and for checkpoints while it is trained. */
+  /** Folder for the trained model, its course (training.jsonl, loss.svg), and checkpoints while it is trained. */
   output: string;
   examples: ExampleMaker;
   /** Examples that are only scored. Without them the last step's model is written, with them the best one. */
@@ -55,7 +55,7 @@ export interface TrainOptions extends OptimizerOptions, ExportOptions {
   seed?: number;
   /** @default "wasm" */
   engine?: TrainingEngine;
-  /** Threads of the wasm engine. @default all cores */
+  /** Threads of the engine on the CPU. @default all cores */
   threads?: number;
   /** Tokens that go through a layer at once, padding included: bounds memory. @default 1536, on webgpu 12288 */
   groupTokens?: number;
@@ -134,12 +134,12 @@ export function completeOptions(options: TrainOptions) {
 export type CompleteOptions = ReturnType<typeof completeOptions>;
 
 /** The options that the course of a training depends on, as a checkpoint keeps them. */
-export function courseSettings(options: CompleteOptions, examples: number, fingerprint: string) {
+export function courseSettings(options: CompleteOptions, model: string, data: { examples: number; sample: string }) {
   const { method, mode, lora = null, epochs, batchSize, learningRate, schedule, warmupSteps, seed } = options;
   const { beta1, beta2, epsilon, weightDecay, clipNorm } = options;
   const maxSteps = Number.isFinite(options.maxSteps) ? options.maxSteps : null;
   return {
-    ...{ model: fingerprint, examples, method, mode, lora, epochs, maxSteps, batchSize, learningRate, schedule },
+    ...{ model, ...data, method, mode, lora, epochs, maxSteps, batchSize, learningRate, schedule },
     ...{ warmupSteps, seed, beta1, beta2, epsilon, weightDecay, clipNorm },
   };
 }
@@ -151,7 +151,7 @@ function check(options: CompleteOptions): void {
   choice("method", compositionMethods);
   choice("mode", ["bptc", "bp2c"]);
   choice("schedule", ["linear", "cosine", "constant"]);
-  choice("engine", ["wasm", "webgpu"]);
+  choice("engine", trainingEngines);
   if (options.dtype !== undefined) choice("dtype", ["f32", "bf16"]);
   for (const name of [
     ...(["batchSize", "validateEvery", "validationExamples", "checkpointEvery", "groupTokens"] as const),

@@ -1,8 +1,9 @@
 /**
- * Sequences of different lengths as groups of a few fixed shapes: each shape is compiled once, and as the shapes have
+ * Batches of examples in parts that fit into memory, and sequences of different lengths as groups of a few fixed shapes: each shape is compiled once, and as the shapes have
  * about the same number of tokens, their buffers are used again by one another.
  */
 import { PicasoError } from "../errors.js";
+import type { TrainingExample } from "./example.js";
 
 export interface SequenceGroup {
   /** Which sequences, in the order of the rows; the rows after them are empty. */
@@ -72,4 +73,31 @@ function tooLong(tokens: number, limit: number): PicasoError {
     found: `${tokens}`,
     next: "Cut passages shorter, or raise the tokens of a group if memory allows.",
   });
+}
+
+export interface BatchLimits {
+  /** Tokens of a group with padding: bounds the memory of one layer's inside. */
+  groupTokens: number;
+  /** Contexts of a micro-batch: bounds the memory of kept states, all layers. */
+  groupContexts: number;
+}
+
+/** Splits a batch into micro-batches within the limits (one example may exceed that of contexts), in a fixed order. */
+export function planMicroBatches(examples: readonly TrainingExample[], limits: BatchLimits): TrainingExample[][] {
+  const size = (example: TrainingExample) => example.query.length + example.target.length;
+  const byLength = Array.from(examples.keys()).sort((a, b) => size(examples[b]!) - size(examples[a]!) || a - b);
+  const batches: TrainingExample[][] = [];
+  let contexts = 0;
+  let rows = 0;
+  for (const index of byLength) {
+    const example = examples[index]!;
+    contexts += example.contexts.length;
+    if (batches.length === 0 || batches.at(-1)!.length >= rows || contexts > limits.groupContexts) {
+      batches.push([]);
+      contexts = example.contexts.length;
+      rows = Math.max(1, Math.floor(limits.groupTokens / bucketLength(size(example) - 1)));
+    }
+    batches.at(-1)!.push(example);
+  }
+  return batches;
 }

@@ -1,133 +1,55 @@
-/**
- * The parameters under training, on the engine: which of them change, and how they are grouped by layer.
- * Names are those of the checkpoint; a layer's own functions see `layer.` in place of `backbone.layers.{i}.`, so that
- * all layers run through the same compiled code.
- */
-import type { Mamba2Config } from "../model/config.js";
-import { np, type Tensor, type Tensors } from "./jax.js";
-
-export const EMBEDDINGS = "backbone.embeddings.weight";
-export const FINAL_NORM = "backbone.norm_f.weight";
-/** Name of a layer inside its compiled functions. */
-export const LAYER = "layer";
+/** What a training changes, in memory: a model's own parameters, or additions to them. */
+import type { ModelFiles } from "../model/checkpoint/model-files.js";
+import { readFloats } from "../model/checkpoint/values.js";
+import { checkParameters, parameterShapes } from "../model/parameters.js";
+import type { ParameterValues } from "./gradient-engine.js";
 
 export interface HostTensor {
   shape: readonly number[];
   data: Float32Array;
 }
 
-export class TrainedParameters {
-  private readonly tensors = new Map<string, Tensor>();
+export interface TrainableParameters {
+  /** What the optimizer changes, in place. */
+  readonly trained: ReadonlyMap<string, HostTensor>;
+  /** The model's parameters whose gradients are needed for that. */
+  readonly wanted: ReadonlySet<string>;
+  /** All parameters of the model as they are now; good until `trained` changes. */
+  values(): ParameterValues;
+  /** Gradients by `trained` from those by the wanted parameters. */
+  gradients(ofModel: ReadonlyMap<string, Float32Array>): ReadonlyMap<string, Float32Array>;
+}
 
-  /** Puts values on the engine; those in `trained` will change. */
-  constructor(
-    readonly config: Mamba2Config,
-    values: ReadonlyMap<string, HostTensor>,
-    readonly trained: ReadonlySet<string>,
-  ) {
-    for (const [name, value] of values) this.add(name, value);
+/** Every parameter of the model is trained. */
+export class FullParameters implements TrainableParameters {
+  readonly wanted: ReadonlySet<string>;
+  private readonly model: ParameterValues;
+
+  constructor(readonly trained: ReadonlyMap<string, HostTensor>) {
+    this.wanted = new Set(trained.keys());
+    this.model = new Map([...trained].map(([name, { data }]) => [name, data]));
   }
 
-  /** Puts one more on the engine. */
-  add(name: string, { shape, data }: HostTensor): void {
-    this.tensors.set(name, np.array(data).reshape([...shape]));
+  values(): ParameterValues {
+    return this.model;
   }
 
-  /** Replaces the values of a parameter. */
-  replace(name: string, { shape, data }: HostTensor): void {
-    this.set(name, np.array(data).reshape([...shape]));
-  }
-
-  /** The values of a parameter, copied from the engine. */
-  async read(name: string): Promise<Float32Array> {
-    return (await this.get(name).ref.data()) as Float32Array;
-  }
-
-  names(): string[] {
-    return [...this.tensors.keys()];
-  }
-
-  /** A parameter, still owned here. */
-  get(name: string): Tensor {
-    const tensor = this.tensors.get(name);
-    if (!tensor) throw new Error(`no parameter ${name}`);
-    return tensor;
-  }
-
-  /** Replaces a parameter and takes ownership of the new value. */
-  set(name: string, tensor: Tensor): void {
-    this.get(name).dispose();
-    this.tensors.set(name, tensor);
-  }
-
-  /** New references to a layer's parameters, for a function that consumes them. */
-  layer(index: number): { trained: Tensors; frozen: Tensors } {
-    const parts = { trained: {} as Tensors, frozen: {} as Tensors };
-    for (const [name, tensor] of this.tensors) {
-      const own = ownName(name, index);
-      if (own !== null) parts[this.trained.has(name) ? "trained" : "frozen"][own] = tensor.ref;
-    }
-    return parts;
-  }
-
-  dispose(): void {
-    for (const tensor of this.tensors.values()) tensor.dispose();
-    this.tensors.clear();
+  gradients(ofModel: ReadonlyMap<string, Float32Array>): ReadonlyMap<string, Float32Array> {
+    return ofModel;
   }
 }
 
-/** Name of the matrix that makes logits of hidden states. */
-export function headOf(config: Mamba2Config): string {
-  return config.tiedEmbeddings ? EMBEDDINGS : "lm_head.weight";
-}
-
-/** Sums of gradients of the trained parameters. */
-export class GradientSums {
-  private readonly tensors = new Map<string, Tensor>();
-
-  constructor(parameters: TrainedParameters) {
-    for (const name of parameters.trained) this.tensors.set(name, np.zeros(parameters.get(name).shape));
-  }
-
-  /** Those of a layer by its own names; ownership goes to the caller until `putLayer`. */
-  takeLayer(index: number): Tensors {
-    const own: Tensors = {};
-    for (const [name, tensor] of this.tensors) {
-      const ownOf = ownName(name, index);
-      if (ownOf !== null) own[ownOf] = tensor;
+/** Reads a checkpoint's parameters. Throws `bad-file` where they do not fit config.json. */
+export async function readParameters(files: ModelFiles): Promise<Map<string, HostTensor>> {
+  const source = await files.openWeights();
+  try {
+    checkParameters(source, files.config, files.weightFiles[0]!);
+    const values = new Map<string, HostTensor>();
+    for (const [name, shape] of parameterShapes(files.config)) {
+      values.set(name, { shape, data: await readFloats(source, name) });
     }
-    return own;
+    return values;
+  } finally {
+    await source.close();
   }
-
-  putLayer(index: number, sums: Tensors): void {
-    for (const [own, tensor] of Object.entries(sums)) {
-      this.tensors.set(`backbone.layers.${index}${own.slice(LAYER.length)}`, tensor);
-    }
-  }
-
-  /** Those of these names that are trained; ownership goes to the caller until `put`. */
-  take(names: readonly string[]): Tensors {
-    return Object.fromEntries(
-      names.flatMap((name) => (this.tensors.has(name) ? [[name, this.tensors.get(name)!]] : [])),
-    );
-  }
-
-  put(sums: Tensors): void {
-    for (const [name, tensor] of Object.entries(sums)) this.tensors.set(name, tensor);
-  }
-
-  entries(): [string, Tensor][] {
-    return [...this.tensors];
-  }
-
-  dispose(): void {
-    for (const tensor of this.tensors.values()) tensor.dispose();
-    this.tensors.clear();
-  }
-}
-
-/** `layer.norm.weight` for `backbone.layers.3.norm.weight` and index 3; null for parameters of other places. */
-function ownName(name: string, index: number): string | null {
-  const prefix = `backbone.layers.${index}.`;
-  return name.startsWith(prefix) ? `${LAYER}.${name.slice(prefix.length)}` : null;
 }

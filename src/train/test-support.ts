@@ -1,4 +1,4 @@
-/** For the tests of this room: golden models on the engine, and their gradients read back. */
+/** For the tests of this room: golden models, examples, and a training that is the same in every process. */
 import { readFile } from "node:fs/promises";
 import { fixture, type Golden, type GoldenName } from "../../test/support/golden.js";
 import { Random } from "../evaluate/random.js";
@@ -7,24 +7,16 @@ import { readFloats } from "../model/checkpoint/values.js";
 import { type Mamba2Config, parseMamba2Config } from "../model/config.js";
 import { fixedExamples, type TrainingExample } from "./example.js";
 import type { TrainOptions } from "./options.js";
-import { type GradientSums, type HostTensor, TrainedParameters } from "./parameters.js";
-
-export async function goldenParameters(name: GoldenName): Promise<TrainedParameters> {
-  const values = await goldenValues(name);
-  return new TrainedParameters(await goldenConfig(name), values, new Set(values.keys()));
-}
 
 export async function goldenConfig(name: GoldenName): Promise<Mamba2Config> {
   const path = fixture(name, "config.json");
   return parseMamba2Config(await readFile(path, "utf8"), path);
 }
 
-export async function goldenValues(name: GoldenName): Promise<Map<string, HostTensor>> {
+export async function goldenValues(name: GoldenName): Promise<Map<string, Float32Array>> {
   const source = await openSafetensors(fixture(name, "model.safetensors"));
-  const values = new Map<string, HostTensor>();
-  for (const { name: tensor, shape } of source.tensors.values()) {
-    values.set(tensor, { shape, data: await readFloats(source, tensor) });
-  }
+  const values = new Map<string, Float32Array>();
+  for (const tensor of source.tensors.keys()) values.set(tensor, await readFloats(source, tensor));
   await source.close();
   return values;
 }
@@ -37,12 +29,6 @@ export function goldenExample(golden: Golden, contexts: number): TrainingExample
     query: [first],
     target: rest,
   };
-}
-
-export async function readSums(sums: GradientSums): Promise<Map<string, Float32Array>> {
-  const read = new Map<string, Float32Array>();
-  for (const [name, tensor] of sums.entries()) read.set(name, (await tensor.ref.data()) as Float32Array);
-  return read;
 }
 
 /** Norm of the difference over the norm of the reference. */

@@ -1,14 +1,21 @@
 /** Fine-tuning a Mamba-2 through the composition of its contexts' states, or up to it: from options to a new model. */
+import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
+import { writeWhole } from "../cache.js";
 import { PicasoError } from "../errors.js";
+import { Random } from "../evaluate/random.js";
 import { resolveModelFolder } from "../hub/model-folder.js";
 import { findModelFiles, type ModelFiles } from "../model/checkpoint/model-files.js";
-import { readFloats } from "../model/checkpoint/values.js";
 import { modelFingerprint } from "../model/fingerprint.js";
 import { loadForm } from "../model/form.js";
-import { checkParameters, parameterShapes } from "../model/parameters.js";
 import { Tokenizer } from "../model/tokenizer.js";
-import { startEngine } from "./engine.js";
+import { Checkpoints } from "./checkpoint.js";
+import { loadEngine } from "./engines.js";
+import type { ExampleSource } from "./example.js";
+import { exportModel } from "./export.js";
+import { Journal } from "./journal.js";
+import { LowRankParameters } from "./lora.js";
+import { AdamW } from "./optimizer.js";
 import {
   type CompleteOptions,
   completeOptions,
@@ -16,7 +23,8 @@ import {
   type TrainOptions,
   type TrainResult,
 } from "./options.js";
-import type { HostTensor, TrainedParameters } from "./parameters.js";
+import { FullParameters, readParameters, type TrainableParameters } from "./parameters.js";
+import { Trainer } from "./trainer.js";
 
 export type { ExampleMaker, TrainingProgress, TrainOptions, TrainResult } from "./options.js";
 
@@ -43,34 +51,28 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const model = { config: files.config, tokenizer, form };
   const examples = await complete.examples(model);
   const validation = (await complete.validation?.(model)) ?? null;
-  const settings = courseSettings(complete, examples.size, await modelFingerprint(files, signal));
+  const data = { examples: examples.size, sample: await sampleOf(examples, complete) };
+  const settings = courseSettings(complete, await modelFingerprint(files, signal), data);
 
-  // jax-js looks at its surroundings while it is being loaded, so what uses it comes after the engine's start.
-  await startEngine(complete.engine, { threads: complete.threads });
-  const [{ Trainer }, { TrainingLoss }, { AdamW }, { Checkpoints }, { exportModel }, { loraScale }] = await Promise.all(
-    [
-      import("./trainer.js"),
-      import("./loss.js"),
-      import("./optimizer.js"),
-      import("./checkpoint.js"),
-      import("./export.js"),
-      import("./lora.js"),
-    ],
-  );
-  const { lora, method, mode } = complete;
-  const scale = lora ? loraScale(lora) : 1;
-  const parameters = await loadParameters(files, complete);
-  const optimizer = new AdamW(parameters, complete);
+  const parameters = await trainableParameters(files, complete);
+  const optimizer = new AdamW(parameters.trained, complete);
+  const startEngine = await loadEngine(complete.engine);
+  const engine = await startEngine(files.config, { ...complete, wanted: parameters.wanted });
   try {
-    const loss = new TrainingLoss(files.config, { method, mode, loraScale: scale });
     const checkpoints = new Checkpoints(join(output, "checkpoints"));
-    const parts = { options: complete, parameters, optimizer, loss, examples, validation, checkpoints, settings };
-    const trainer = new Trainer(parts);
-    if (complete.resume) await trainer.resume();
+    const journal = new Journal(join(output, "training.jsonl"));
+    const { vocabSize } = files.config;
+    const trainer = new Trainer({
+      ...{ options: complete, vocabSize, parameters, optimizer, engine, examples, validation, checkpoints, journal },
+      settings,
+    });
     await trainer.run();
     const { best, steps } = trainer;
-    if (best && best.step !== trainer.step) await checkpoints.restoreBest(best.step, parameters);
-    await exportModel(output, files, parameters, scale, complete);
+    if (best && best.step !== trainer.step) await checkpoints.restoreBest(best.step, parameters.trained);
+    await exportModel(output, files, parameters.values(), complete);
+    // Loaded on use: drawing takes a while to load.
+    const { plotLossCurve } = await import("./loss-curve.js");
+    await writeWhole(join(output, "loss.svg"), plotLossCurve(await journal.read()));
     complete.onProgress?.({ phase: "export", step: trainer.step, steps, path: output });
     return {
       output,
@@ -81,32 +83,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       stoppedEarly: trainer.stoppedEarly && trainer.step < steps,
     };
   } finally {
-    optimizer.dispose();
-    parameters.dispose();
+    await engine.dispose();
   }
 }
 
-/** All parameters on the engine; trained are all of them, or the low-rank additions alone. */
-async function loadParameters(files: ModelFiles, { lora, seed }: CompleteOptions): Promise<TrainedParameters> {
-  const [{ TrainedParameters }, { loraParameters }] = await Promise.all([
-    import("./parameters.js"),
-    import("./lora.js"),
-  ]);
-  const shapes = parameterShapes(files.config);
-  const added: Map<string, HostTensor> = lora ? loraParameters(files.config, lora, seed) : new Map();
-  const trained = new Set(lora ? added.keys() : shapes.keys());
-  const parameters = new TrainedParameters(files.config, added, trained);
-  const source = await files.openWeights();
-  try {
-    checkParameters(source, files.config, files.weightFiles[0]!);
-    for (const [name, shape] of shapes) parameters.add(name, { shape, data: await readFloats(source, name) });
-  } catch (error) {
-    parameters.dispose();
-    throw error;
-  } finally {
-    await source.close();
-  }
-  return parameters;
+async function trainableParameters(files: ModelFiles, { lora, seed }: CompleteOptions): Promise<TrainableParameters> {
+  const values = await readParameters(files);
+  return lora ? new LowRankParameters(values, lora, seed) : new FullParameters(values);
+}
+
+/** What tells the data of one training from another's: a hash of the first examples. */
+async function sampleOf(examples: ExampleSource, { seed, batchSize }: CompleteOptions): Promise<string> {
+  const places = Array.from({ length: Math.min(examples.size, batchSize) }, (_, i) => i);
+  const sample = await examples.batch(places, Random.of(seed));
+  return createHash("sha256").update(JSON.stringify(sample)).digest("hex").slice(0, 16);
 }
 
 function sameFolder(output: string): PicasoError {

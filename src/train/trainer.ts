@@ -2,25 +2,27 @@
  * The loop of a training: batches of examples, gradients, steps of the optimizer, validations, checkpoints. Where it
  * stands follows from the number of steps done: the data's order and every choice are drawn from seed, epoch and place.
  */
-import { PicasoError, throwIfAborted } from "../errors.js";
+import { PicasoError } from "../errors.js";
 import { Random } from "../evaluate/random.js";
 import type { Checkpoints, TrainerState } from "./checkpoint.js";
-import { checkExample, type ExampleSource, type TrainingExample } from "./example.js";
-import type { TrainingLoss } from "./loss.js";
-import { placeMicroBatch, planMicroBatches } from "./micro-batch.js";
+import { checkExample, countTargets, countTokens, type ExampleSource, type TrainingExample } from "./example.js";
+import type { GradientEngine } from "./gradient-engine.js";
+import type { Journal } from "./journal.js";
 import type { AdamW } from "./optimizer.js";
 import type { CompleteOptions } from "./options.js";
-import { GradientSums, type TrainedParameters } from "./parameters.js";
+import type { TrainableParameters } from "./parameters.js";
 import { learningRateAt } from "./schedule.js";
 
 export interface TrainerParts {
   options: CompleteOptions;
-  parameters: TrainedParameters;
+  vocabSize: number;
+  parameters: TrainableParameters;
   optimizer: AdamW;
-  loss: TrainingLoss;
+  engine: GradientEngine;
   examples: ExampleSource;
   validation: ExampleSource | null;
   checkpoints: Checkpoints;
+  journal: Journal;
   settings: Record<string, unknown>;
 }
 
@@ -52,7 +54,7 @@ export class Trainer {
   }
 
   /** Goes on from the last checkpoint, where there is one. Throws `mismatch` when it is of another course. */
-  async resume(): Promise<void> {
+  private async resume(): Promise<void> {
     const { checkpoints, parameters, optimizer, settings, options } = this.parts;
     const last = await checkpoints.last();
     if (!last) return;
@@ -66,7 +68,7 @@ export class Trainer {
         next: "Use the options that the training began with, or another output folder.",
       });
     }
-    await checkpoints.restore(last.step, parameters, optimizer);
+    await checkpoints.restore(last.step, parameters.trained, optimizer);
     this.state = last;
     this.savedStep = last.step;
     options.onProgress?.({ phase: "resumed", step: this.step, steps: this.steps });
@@ -74,7 +76,9 @@ export class Trainer {
 
   /** Runs to the last step, or until validations show no gain. Saves and throws `aborted` when the signal fires. */
   async run(): Promise<void> {
-    const { options } = this.parts;
+    const { options, journal } = this.parts;
+    if (options.resume) await this.resume();
+    await journal.restart(this.step);
     const started = { at: performance.now(), step: this.step };
     try {
       for (;;) {
@@ -100,78 +104,58 @@ export class Trainer {
   }
 
   private async trainStep(started: { at: number; step: number }): Promise<void> {
-    const { options, parameters, optimizer, loss } = this.parts;
-    const { learningRate, schedule: shape, warmupSteps } = options;
+    const { options, parameters, optimizer, engine, journal } = this.parts;
+    const { learningRate: highest, schedule: shape, warmupSteps, signal } = options;
     const begin = performance.now();
     const examples = await this.batch(this.step);
-    const weight = 1 / targetCount(examples);
-    const sums = new GradientSums(parameters);
-    let value = 0;
-    let tokens = 0;
-    try {
-      for (const part of this.plan(examples)) {
-        throwIfAborted(options.signal, "training");
-        const batch = placeMicroBatch(part, options.groupTokens, weight);
-        value += await loss.accumulate(parameters, batch, sums);
-        tokens += batch.tokenCount;
-        batch.dispose();
-      }
-      if (!Number.isFinite(value)) throw diverged(this.step + 1, value);
-      const step = this.step + 1;
-      const rate = learningRateAt(step, { learningRate, shape, warmupSteps, steps: this.steps });
-      const gradientNorm = await optimizer.step(sums, step, rate);
-      this.state = { ...this.state, step };
-      this.lastLoss = value;
-      const now = performance.now();
-      options.onProgress?.({
-        phase: "step",
-        step,
-        steps: this.steps,
-        loss: value,
-        learningRate: rate,
-        gradientNorm,
-        tokensPerSecond: (1000 * tokens) / (now - begin),
-        etaSeconds: (((now - started.at) / (step - started.step)) * (this.steps - step)) / 1000,
-      });
-    } finally {
-      sums.dispose();
-    }
+    const { loss, gradients } = await engine.lossAndGradients(parameters.values(), examples, signal);
+    const step = this.step + 1;
+    const learningRate = learningRateAt(step, { learningRate: highest, shape, warmupSteps, steps: this.steps });
+    if (!Number.isFinite(loss)) throw diverged(step, "loss", loss);
+    const gradientNorm = optimizer.step(parameters.gradients(gradients), step, learningRate);
+    if (!Number.isFinite(gradientNorm)) throw diverged(step, "gradient", gradientNorm);
+    this.state = { ...this.state, step };
+    this.lastLoss = loss;
+    const now = performance.now();
+    const tokensPerSecond = (1000 * countTokens(examples)) / (now - begin);
+    const entry = { step, loss, learningRate, gradientNorm, tokensPerSecond };
+    await journal.add(entry);
+    const etaSeconds = (((now - started.at) / (step - started.step)) * (this.steps - step)) / 1000;
+    options.onProgress?.({ phase: "step", steps: this.steps, ...entry, etaSeconds });
   }
 
   /** Mean loss over the validation examples' target tokens; keeps the parameters where it is the lowest so far. */
   private async validate(): Promise<void> {
-    const { options, parameters, loss, validation, checkpoints } = this.parts;
-    const { size } = validation!;
-    const places = Array.from({ length: Math.min(size, options.validationExamples) }, (_, i) => i);
+    const { options, parameters, engine, validation, checkpoints, journal } = this.parts;
+    const size = Math.min(validation!.size, options.validationExamples);
+    const places = Array.from({ length: size }, (_, i) => i);
+    const values = parameters.values();
     let total = 0;
     let targets = 0;
-    for (let at = 0; at < places.length; at += options.batchSize) {
+    for (let at = 0; at < size; at += options.batchSize) {
       // The same draws at every validation.
       const random = Random.of(options.seed, 0, 1, at);
       const examples = await validation!.batch(places.slice(at, at + options.batchSize), random);
       this.checkExamples(examples, "validation");
-      for (const part of this.plan(examples)) {
-        throwIfAborted(options.signal, "validation");
-        const batch = placeMicroBatch(part, options.groupTokens, 1);
-        total += await loss.evaluate(parameters, batch);
-        batch.dispose();
-      }
-      targets += targetCount(examples);
+      total += countTargets(examples) * (await engine.loss(values, examples, options.signal));
+      targets += countTargets(examples);
     }
-    const mean = total / targets;
-    const isBest = mean < (this.state.best?.loss ?? Number.POSITIVE_INFINITY);
-    if (isBest) await checkpoints.saveBest(this.step, parameters);
+    const loss = total / targets;
+    if (!Number.isFinite(loss)) throw diverged(this.step, "validation loss", loss);
+    const isBest = loss < (this.state.best?.loss ?? Number.POSITIVE_INFINITY);
+    if (isBest) await checkpoints.saveBest(this.step, parameters.trained);
     const gain = isBest
-      ? { best: { step: this.step, loss: mean }, checksWithoutGain: 0 }
+      ? { best: { step: this.step, loss }, checksWithoutGain: 0 }
       : { checksWithoutGain: this.state.checksWithoutGain + 1 };
     this.state = { ...this.state, ...gain, validatedStep: this.step };
-    options.onProgress?.({ phase: "validation", step: this.step, steps: this.steps, loss: mean, best: isBest });
+    await journal.add({ step: this.step, validationLoss: loss });
+    options.onProgress?.({ phase: "validation", step: this.step, steps: this.steps, loss, best: isBest });
   }
 
   private async save(): Promise<void> {
     if (this.savedStep === this.step) return;
     const { checkpoints, parameters, optimizer, options } = this.parts;
-    const path = await checkpoints.save(this.state, parameters, optimizer);
+    const path = await checkpoints.save(this.state, parameters.trained, optimizer);
     this.savedStep = this.step;
     options.onProgress?.({ phase: "checkpoint", step: this.step, steps: this.steps, path });
   }
@@ -192,25 +176,16 @@ export class Trainer {
   }
 
   private checkExamples(examples: readonly TrainingExample[], where: string): void {
-    const { vocabSize } = this.parts.parameters.config;
+    const { vocabSize } = this.parts;
     for (const [i, example] of examples.entries()) checkExample(example, vocabSize, `${where}, example ${i}`);
   }
-
-  private plan(examples: readonly TrainingExample[]): TrainingExample[][] {
-    const { groupTokens, groupContexts } = this.parts.options;
-    return planMicroBatches(examples, { groupTokens, contexts: groupContexts });
-  }
 }
 
-function targetCount(examples: readonly TrainingExample[]): number {
-  return examples.reduce((total, { target }) => total + target.length, 0);
-}
-
-function diverged(step: number, loss: number): PicasoError {
+function diverged(step: number, what: string, found: number): PicasoError {
   return new PicasoError("failed", {
     where: `training, step ${step}`,
-    expected: "a finite loss",
-    found: `${loss}`,
-    next: "Lower the learning rate, or lengthen the warm-up, and go on from the last checkpoint in another folder.",
+    expected: `a finite ${what}`,
+    found: `${found}`,
+    next: "Lower the learning rate, or lengthen the warm-up, and train again into another folder.",
   });
 }

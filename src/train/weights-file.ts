@@ -1,6 +1,6 @@
 /**
- * Writes safetensors files tensor by tensor, so that one tensor at a time is in memory, and splits large sets of
- * tensors over several files with an index, as Hugging Face does.
+ * Writes safetensors files tensor by tensor, without a copy of the whole, and splits large sets of tensors over several
+ * files with an index, as Hugging Face does.
  */
 import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,8 +9,7 @@ export interface TensorToStore {
   name: string;
   shape: readonly number[];
   dtype: "F32" | "BF16";
-  /** Gives the values when they are needed. */
-  read(): Promise<Float32Array>;
+  data: Float32Array;
 }
 
 const elementBytes = { F32: 4, BF16: 2 } as const;
@@ -32,8 +31,7 @@ export async function writeTensors(path: string, tensors: readonly TensorToStore
   try {
     await file.writeFile(start);
     for (const tensor of tensors) {
-      const values = await tensor.read();
-      const bytes = tensor.dtype === "F32" ? values : toBf16(values);
+      const bytes = tensor.dtype === "F32" ? tensor.data : toBf16(tensor.data);
       await file.writeFile(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     }
     await file.sync();

@@ -4,8 +4,8 @@
  *
  * Letters: B batch, T tokens, H heads, P head dimension, N state size, W convolution width kept, C its channels.
  */
-import type { Mamba2Config } from "../model/config.js";
-import type { Operations } from "../model/operations.js";
+import type { Mamba2Config } from "../../model/config.js";
+import type { Operations } from "../../model/operations.js";
 import { silu, softplus } from "./functions.js";
 import { contract, np, type Tensor, type Tensors } from "./jax.js";
 import { chunkedScan } from "./scan.js";
@@ -13,21 +13,12 @@ import { chunkedScan } from "./scan.js";
 /** Tokens of a chunk of the scan: within it work grows with the square, between chunks with the state's size. */
 export const SCAN_CHUNK = 128;
 
-/** A low-rank addition to a linear weight: `W + scale * B A`, with A [rank, in] and B [out, rank]. */
-export interface LoraFactors {
-  a: Tensor;
-  b: Tensor;
-  scale: number;
-}
-
 export interface JaxOperationsInit {
   /** Parameters by the names that the model's description uses. */
   parameters: Tensors;
   config: Mamba2Config;
   /** [B] int32, how many of the T tokens of each sequence are real; the rest is padding on the right. */
   lengths: Tensor;
-  /** Low-rank additions by the name of the weight they belong to. */
-  lora?: Record<string, LoraFactors>;
   /** Set where every state given is the zero state: its part of the scan is left out. */
   fromZero?: boolean;
   /** @default SCAN_CHUNK */
@@ -45,11 +36,6 @@ export class JaxOperations implements Operations<Tensor> {
     const [batch, tokens, width] = x.shape as [number, number, number];
     const rows = x.ref.reshape([batch * tokens, width]);
     let product = contract("td,od->to", rows, this.parameter(weight));
-    const lora = this.init.lora?.[weight];
-    if (lora) {
-      const low = contract("td,rd->tr", rows, lora.a);
-      product = product.add(contract("tr,or->to", low, lora.b).mul(lora.scale));
-    }
     if (bias !== null) product = product.add(this.parameter(bias));
     return this.split(product.reshape([batch, tokens, product.shape[1]!]), sizes);
   }

@@ -6,10 +6,10 @@
  * Letters: B sequences, T tokens, D width, H heads, P head dimension, N state size, W convolution width kept, C its
  * channels.
  */
-import type { Mamba2Config } from "../model/config.js";
-import { mamba2Layer } from "../model/mamba2.js";
+import type { Mamba2Config } from "../../model/config.js";
+import { mamba2Layer } from "../../model/mamba2.js";
 import { jit, np, type Tensor, type Tensors, vjp } from "./jax.js";
-import { JaxOperations, type LoraFactors } from "./jax-operations.js";
+import { JaxOperations } from "./operations.js";
 import { LAYER } from "./parameters.js";
 
 /** Parameters that get gradients, and the others. */
@@ -42,13 +42,13 @@ export type ContextOutput = PastState & {
 export type LayerFunctions = ReturnType<typeof layerFunctions>;
 
 /**
- * The compiled functions of a layer; `loraScale` multiplies low-rank additions, where the parameters have some. All
- * consume their arguments. `sums` are gradients summed so far, by the names of the trained parameters.
+ * The compiled functions of a layer. All consume their arguments. `sums` are gradients summed so far, by the names of
+ * the trained parameters.
  */
-export function layerFunctions(config: Mamba2Config, loraScale: number) {
+export function layerFunctions(config: Mamba2Config) {
   const run = (parameters: Tensors, { residual, lengths }: LayerInput, past: PastState | ZeroState): ContextOutput => {
     const fromZero = !("ssm" in past);
-    const ops = new JaxOperations({ parameters, config, lengths, lora: loraFactors(parameters, loraScale), fromZero });
+    const ops = new JaxOperations({ parameters, config, lengths, fromZero });
     const start = fromZero ? zeroState(config, residual.shape[0]!) : past;
     const out = mamba2Layer(ops, config, LAYER, residual, start as PastState);
     return { residual: out.residual, ...out.present, logDecay: out.logDecay };
@@ -118,16 +118,6 @@ function zeroState(config: Mamba2Config, batch: number): PastState {
     ssm: np.zeros([batch, config.heads, config.stateSize, config.headDim]),
     conv: np.zeros([batch, config.convKernel - 1, config.convDim]),
   };
-}
-
-function loraFactors(parameters: Tensors, scale: number): Record<string, LoraFactors> {
-  const factors: Record<string, LoraFactors> = {};
-  for (const [name, a] of Object.entries(parameters)) {
-    if (!name.endsWith(".lora_A.weight")) continue;
-    const base = name.slice(0, -".lora_A.weight".length);
-    factors[`${base}.weight`] = { a, b: parameters[`${base}.lora_B.weight`]!, scale };
-  }
-  return factors;
 }
 
 export function addAll(sums: Tensors, terms: Tensors): Tensors {

@@ -3,7 +3,7 @@
  *
  * Letters: B sequences, T tokens, D width, V vocabulary, M predictions scored in one call.
  */
-import type { Mamba2Config } from "../model/config.js";
+import type { Mamba2Config } from "../../model/config.js";
 import { log } from "./functions.js";
 import { jit, lax, np, type Tensor, type Tensors, vjp } from "./jax.js";
 import { addAll } from "./layer.js";

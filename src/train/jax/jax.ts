@@ -6,7 +6,7 @@
  * That is safe there, and only there: what passes through a traced function are names of values, without memory.
  */
 import type { Array as JaxArray } from "@jax-js/jax";
-import { prepareGlobals } from "./engine-globals.js";
+import { prepareGlobals } from "./globals.js";
 
 prepareGlobals();
 const jax = await import("@jax-js/jax");

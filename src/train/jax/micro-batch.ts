@@ -4,38 +4,12 @@
  *
  * Letters: E rows of queries (some empty), K slots for contexts, R rows of a group of contexts.
  */
+
+import type { TrainingExample } from "../example.js";
+import { packSequences, type SequenceGroup } from "../packing.js";
 import type { ContextPlaces } from "./compose-states.js";
-import type { TrainingExample } from "./example.js";
 import type { Predictions } from "./head.js";
 import { np, type Tensor, tree } from "./jax.js";
-import { bucketLength, packSequences, type SequenceGroup } from "./packing.js";
-
-export interface BatchLimits {
-  /** Tokens of a group with padding: bounds the memory of one layer's inside. */
-  groupTokens: number;
-  /** Contexts of a micro-batch: bounds the memory of kept states, all layers. */
-  contexts: number;
-}
-
-/** Splits a batch into micro-batches within the limits (one example may exceed that of contexts), in a fixed order. */
-export function planMicroBatches(examples: readonly TrainingExample[], limits: BatchLimits): TrainingExample[][] {
-  const size = (example: TrainingExample) => example.query.length + example.target.length;
-  const byLength = Array.from(examples.keys()).sort((a, b) => size(examples[b]!) - size(examples[a]!) || a - b);
-  const batches: TrainingExample[][] = [];
-  let contexts = 0;
-  let rows = 0;
-  for (const index of byLength) {
-    const example = examples[index]!;
-    contexts += example.contexts.length;
-    if (batches.length === 0 || batches.at(-1)!.length >= rows || contexts > limits.contexts) {
-      batches.push([]);
-      contexts = example.contexts.length;
-      rows = Math.max(1, Math.floor(limits.groupTokens / bucketLength(size(example) - 1)));
-    }
-    batches.at(-1)!.push(example);
-  }
-  return batches;
-}
 
 export interface PlacedGroup {
   /** [R, T] int32 */
@@ -51,8 +25,6 @@ export interface MicroBatch {
   query: PlacedGroup;
   /** In parts of one size. */
   predictions: Predictions[];
-  /** Real tokens in it. */
-  tokenCount: number;
   dispose(): void;
 }
 
@@ -95,11 +67,7 @@ export function placeMicroBatch(examples: readonly TrainingExample[], groupToken
     query: placeGroup(query),
     predictions: placePredictions(positions, weight),
   };
-  return {
-    ...batch,
-    tokenCount: [...groups, query].reduce((total, { lengths }) => total + lengths.reduce((a, b) => a + b, 0), 0),
-    dispose: () => tree.dispose(batch),
-  };
+  return { ...batch, dispose: () => tree.dispose(batch) };
 }
 
 /** Slots of every example: the next power of two, to have few shapes. */

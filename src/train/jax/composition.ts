@@ -7,8 +7,8 @@
  *
  * Letters: E examples, K slots, H heads. In `contract`: e example, k and j slots, i rotation, h head, m quadrature node.
  */
-import { gaussLegendre } from "../compose/gauss-legendre.js";
-import type { CompositionMethod } from "../compose/weights.js";
+import { gaussLegendre } from "../../compose/gauss-legendre.js";
+import type { CompositionMethod } from "../../compose/weights.js";
 import { log } from "./functions.js";
 import { contract, np, type Tensor } from "./jax.js";
 

@@ -1,9 +1,9 @@
 /** The chunked scan against the recurrence written out in float64, and its gradient against finite differences. */
 import { describe, expect, test } from "vitest";
-import { Random } from "../evaluate/random.js";
+import { Random } from "../../evaluate/random.js";
+import { distance } from "../test-support.js";
 import { jit, np, type Tensor, vjp } from "./jax.js";
 import { chunkedScan, type ScanShape } from "./scan.js";
-import { distance } from "./test-support.js";
 
 const shape: ScanShape = { groups: 2, heads: 4, headDim: 3, stateSize: 5 };
 const batch = 2;

@@ -5,7 +5,7 @@
  * Letters: E examples, K slots for contexts, R rows of a group, H heads, N state size, P head dimension, W convolution
  * width kept, C its channels. In `contract`: r row, e example, k slot, h head, x all of a state.
  */
-import type { CompositionMethod } from "../compose/weights.js";
+import type { CompositionMethod } from "../../compose/weights.js";
 import { convWeights, slotWeights } from "./composition.js";
 import { contract, jit, np, type Tensor, vjp } from "./jax.js";
 import type { PastState } from "./layer.js";

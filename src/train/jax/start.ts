@@ -1,20 +1,27 @@
-/** Starts the engine that training computes on: jax-js's wasm backend on the CPU, or WebGPU through Dawn. */
-import { PicasoError } from "../errors.js";
-import { engineThreads, requestThreads } from "./engine-globals.js";
-
-export type TrainingEngine = "wasm" | "webgpu";
-
-export interface EngineOptions {
-  /** Threads of the wasm engine; fixed by the first start of the process. @default all cores */
-  threads?: number;
-}
+/** Starts jax-js, on its wasm backend on the CPU or on WebGPU through Dawn, and an engine on it. */
+import { PicasoError } from "../../errors.js";
+import type { Mamba2Config } from "../../model/config.js";
+import type { TrainingEngine } from "../engines.js";
+import type { EngineOptions, GradientEngine } from "../gradient-engine.js";
+import { engineThreads, requestThreads } from "./globals.js";
 
 /**
- * Makes `engine` the one that arrays are computed on. WebGPU in Node needs the optional package `webgpu`.
- * Throws `unsupported` where there is no such package or device, `conflict` when the number of threads cannot change
- * any more.
+ * Makes `engine` the backend that arrays are computed on, for the whole process. WebGPU in Node needs the optional
+ * package `webgpu`. Throws `unsupported` where there is no such package or device, `conflict` when the number of threads
+ * cannot change any more.
  */
-export async function startEngine(engine: TrainingEngine, { threads }: EngineOptions = {}): Promise<void> {
+export async function startJaxEngine(
+  engine: TrainingEngine,
+  config: Mamba2Config,
+  options: EngineOptions,
+): Promise<GradientEngine> {
+  await startBackend(engine, options.threads);
+  // jax-js looks at its surroundings while it is being loaded, so what uses it comes after.
+  const { JaxEngine } = await import("./engine.js");
+  return new JaxEngine(config, options);
+}
+
+async function startBackend(engine: TrainingEngine, threads?: number): Promise<void> {
   if (threads !== undefined && !requestThreads(threads)) {
     throw new PicasoError("conflict", {
       where: "training engine, threads",

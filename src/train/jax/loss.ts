@@ -5,27 +5,14 @@
  *
  * Works layer by layer: forward keeps each layer's inputs and the contexts' states, backward runs each layer again.
  */
-import type { CompositionMethod } from "../compose/weights.js";
-import type { Mamba2Config } from "../model/config.js";
+import type { Mamba2Config } from "../../model/config.js";
+import type { EngineOptions } from "../gradient-engine.js";
 import { type ContextGroup, StateComposition } from "./compose-states.js";
 import { type EndFunctions, endFunctions } from "./head.js";
 import { blockUntilReady, np, type Tensor, type Tensors, tree } from "./jax.js";
 import { type LayerFunctions, layerFunctions, type PastState, type ZeroState } from "./layer.js";
 import type { MicroBatch } from "./micro-batch.js";
-import { EMBEDDINGS, FINAL_NORM, type GradientSums, headOf, type TrainedParameters } from "./parameters.js";
-
-/**
- * - `bptc`, backpropagation through composition: gradients reach the contexts' own runs through the composed states
- * - `bp2c`, backpropagation to composition: the composed states count as constants
- */
-export type GradientMode = "bptc" | "bp2c";
-
-export interface LossOptions {
-  method: CompositionMethod;
-  mode: GradientMode;
-  /** Multiplies low-rank additions, where the parameters have some. @default 1 */
-  loraScale?: number;
-}
+import { EMBEDDINGS, type EngineParameters, FINAL_NORM, type GradientSums, headOf } from "./parameters.js";
 
 /** What forward keeps of each layer for backward. */
 interface LayerRecord {
@@ -43,16 +30,15 @@ export class TrainingLoss {
 
   constructor(
     private readonly config: Mamba2Config,
-    private readonly options: LossOptions,
+    private readonly options: Pick<EngineOptions, "method" | "mode">,
   ) {
-    const { method, loraScale = 1 } = options;
-    this.layer = layerFunctions(config, loraScale);
+    this.layer = layerFunctions(config);
     this.ends = endFunctions(config);
-    this.composition = new StateComposition(method);
+    this.composition = new StateComposition(options.method);
   }
 
   /** The weighted sum of the losses of a micro-batch's targets. */
-  async evaluate(parameters: TrainedParameters, batch: MicroBatch): Promise<number> {
+  async evaluate(parameters: EngineParameters, batch: MicroBatch): Promise<number> {
     const { final } = await this.forward(parameters, batch, false);
     let loss = 0;
     for (const part of batch.predictions) {
@@ -65,7 +51,7 @@ export class TrainingLoss {
   }
 
   /** The same, and adds its gradient to `sums`. */
-  async accumulate(parameters: TrainedParameters, batch: MicroBatch, sums: GradientSums): Promise<number> {
+  async accumulate(parameters: EngineParameters, batch: MicroBatch, sums: GradientSums): Promise<number> {
     const { final, records } = await this.forward(parameters, batch, true);
     let query: Tensor = np.zeros(final.shape);
     let loss = 0;
@@ -94,7 +80,7 @@ export class TrainingLoss {
     return loss;
   }
 
-  private async forward(parameters: TrainedParameters, batch: MicroBatch, keep: boolean) {
+  private async forward(parameters: EngineParameters, batch: MicroBatch, keep: boolean) {
     const embeddings = parameters.get(EMBEDDINGS);
     let contexts = batch.contexts.map(({ tokens }) => this.ends.embed(embeddings.ref, tokens.ref));
     let query = this.ends.embed(embeddings.ref, batch.query.tokens.ref);
@@ -124,7 +110,7 @@ export class TrainingLoss {
 
   /** Takes the gradients of what a layer gave, returns those of what it was given. Consumes record and gradients. */
   private async layerBackward(
-    parameters: TrainedParameters,
+    parameters: EngineParameters,
     batch: MicroBatch,
     index: number,
     record: LayerRecord,
@@ -163,7 +149,7 @@ export class TrainingLoss {
   }
 
   private async embedBackward(
-    parameters: TrainedParameters,
+    parameters: EngineParameters,
     tokens: Tensor,
     gradient: Tensor,
     sums: GradientSums,
@@ -175,7 +161,7 @@ export class TrainingLoss {
   }
 
   /** New references to the parameters that the loss reads. */
-  private endParameters(parameters: TrainedParameters): { trained: Tensors; frozen: Tensors } {
+  private endParameters(parameters: EngineParameters): { trained: Tensors; frozen: Tensors } {
     const parts = { trained: {} as Tensors, frozen: {} as Tensors };
     for (const name of [FINAL_NORM, headOf(this.config)]) {
       parts[parameters.trained.has(name) ? "trained" : "frozen"][name] = parameters.get(name).ref;

@@ -1,10 +1,10 @@
 /** The differentiable weights against the float64 ones that composition uses, and their gradients against differences. */
 import { describe, expect, test } from "vitest";
-import { compositionMethods, compositionWeights } from "../compose/weights.js";
-import { Random } from "../evaluate/random.js";
+import { compositionMethods, compositionWeights } from "../../compose/weights.js";
+import { Random } from "../../evaluate/random.js";
+import { distance } from "../test-support.js";
 import { slotWeights } from "./composition.js";
 import { jit, np, type Tensor, vjp } from "./jax.js";
-import { distance } from "./test-support.js";
 
 const heads = 6;
 
