@@ -3,10 +3,10 @@ import { spawn } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
-import { makeGoldenFolder } from "../../test/support/golden.js";
+import { fixture, makeGoldenFolder } from "../../test/support/golden.js";
 import { useScratch } from "../../test/support/scratch.js";
 import { LanguageModel } from "../model/language-model.js";
-import { fixedExamples } from "./example.js";
+import { type ExampleSource, fixedExamples, type TrainingExample } from "./example.js";
 import type { TrainingProgress, TrainOptions } from "./options.js";
 import { distance, goldenTraining, randomExamples } from "./test-support.js";
 import { train } from "./train.js";
@@ -35,21 +35,13 @@ async function run(options: TrainOptions) {
 const losses = (values: Map<number, number>) => [...values.values()];
 
 /**
- * Loss and norm of the gradient at each step of the golden training, in float64 by another implementation: token by
- * token in PyTorch, states composed along explicit rotations, gradients by its autograd, AdamW and clipping written out.
+ * The batches of the golden training, and loss and norm of the gradient at each step in float64 by another
+ * implementation: see make.py beside it.
  */
-const reference: [loss: number, norm: number][] = [
-  [17.70476471408285, 36.26908383642888],
-  [18.64799492062825, 32.258133341336325],
-  [17.605972976805294, 34.03908936805661],
-  [17.675477293061338, 29.08200775062898],
-  [11.189625465223397, 25.3349979967401],
-  [11.700165969073344, 21.394321160894364],
-  [7.778489445395774, 24.098957454970023],
-  [6.997282171248784, 22.035620328174588],
-  [7.083622647687352, 17.124808922307114],
-  [7.723752409867767, 21.380267841367385],
-];
+interface Course {
+  batches: TrainingExample[][];
+  steps: { loss: number; gradientNorm: number }[];
+}
 
 describe("the course of ten steps", () => {
   let straight: Awaited<ReturnType<typeof run>>;
@@ -57,13 +49,38 @@ describe("the course of ten steps", () => {
     straight = await run(goldenTraining(model, scratch.path("straight")));
   });
 
-  test("is that of an independent implementation", () => {
+  test("is that of an independent implementation", async () => {
+    const course = JSON.parse(await readFile(fixture("training", "course.json"), "utf8")) as Course;
     const steps = straight.events.flatMap((event) => (event.phase === "step" ? [event] : []));
-    expect(steps.map(({ step }) => step)).toEqual(reference.map((_, i) => i + 1));
-    for (const [i, [loss, norm]] of reference.entries()) {
+    expect(steps.map(({ step }) => step)).toEqual(course.steps.map((_, i) => i + 1));
+    for (const [i, { loss, gradientNorm }] of course.steps.entries()) {
       expect(Math.abs(steps[i]!.loss - loss), `loss of step ${i + 1}`).toBeLessThan(1e-5);
-      expect(Math.abs(steps[i]!.gradientNorm / norm - 1), `gradient of step ${i + 1}`).toBeLessThan(1e-5);
+      expect(Math.abs(steps[i]!.gradientNorm / gradientNorm - 1), `gradient of step ${i + 1}`).toBeLessThan(1e-5);
     }
+  });
+
+  test("trains on the batches that the other implementation had", async () => {
+    const course = JSON.parse(await readFile(fixture("training", "course.json"), "utf8")) as Course;
+    const batches: TrainingExample[][] = [];
+    const fixed = fixedExamples(randomExamples(12, 288, 3));
+    const examples = () => ({
+      size: fixed.size,
+      batch: async (...drawn: Parameters<ExampleSource["batch"]>) => {
+        batches.push(await fixed.batch(...drawn));
+        return batches.at(-1)!;
+      },
+    });
+    await train(goldenTraining(model, scratch.path("recorded"), { examples }));
+    // The first one is what tells one data set from another.
+    expect(batches.slice(1)).toEqual(course.batches);
+  });
+
+  test("is written down, with its picture", async () => {
+    const output = scratch.path("straight");
+    const lines = (await readFile(`${output}/training.jsonl`, "utf8")).trimEnd().split("\n");
+    const entries = lines.map((line) => JSON.parse(line));
+    expect(entries.map(({ step, loss }) => [step, loss])).toEqual([...straight.losses]);
+    expect(await readFile(`${output}/loss.svg`, "utf8")).toMatch(/^<svg .*<path /s);
   });
 
   test("is the same again", async () => {
@@ -91,6 +108,8 @@ describe("the course of ten steps", () => {
     );
     expect(one!.equals(two!)).toBe(true);
     expect(await readdir(`${output}/checkpoints`)).toEqual(["step-10"]);
+    const journal = (await readFile(`${output}/training.jsonl`, "utf8")).trimEnd().split("\n");
+    expect(journal.map((line) => JSON.parse(line).loss)).toEqual(losses(straight.losses));
   });
 
   test("goes on exactly after it was aborted", async () => {
@@ -104,6 +123,13 @@ describe("the course of ten steps", () => {
     const rest = await run(goldenTraining(model, output));
     expect([...rest.losses.keys()]).toEqual([4, 5, 6, 7, 8, 9, 10]);
     for (const [step, loss] of rest.losses) expect(loss).toBe(straight.losses.get(step));
+  });
+
+  test("with other data, refuses the checkpoint", async () => {
+    const examples = () => fixedExamples(randomExamples(12, 288, 4));
+    const changed = train(goldenTraining(model, scratch.path("straight"), { examples }));
+    await expect(changed).rejects.toMatchObject({ code: "mismatch" });
+    await expect(changed).rejects.toThrow(/sample/);
   });
 
   test("with other options, refuses the checkpoint and names the option", async () => {
