@@ -13,6 +13,7 @@ import { lsCommand } from "./ls.js";
 import { modelCommand } from "./model.js";
 import { rmCommand } from "./rm.js";
 import { statsCommand } from "./stats.js";
+import { trainCommand } from "./train.js";
 import { verifyCommand } from "./verify.js";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
@@ -43,6 +44,7 @@ function program(): Command {
     verifyCommand(),
     gcCommand(),
     evalCommand(),
+    trainCommand(),
     modelCommand(),
     doctorCommand(),
   ];

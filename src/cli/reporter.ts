@@ -3,12 +3,14 @@
  * now and then elsewhere, and JSON lines with --json.
  */
 import type { SingleBar } from "cli-progress";
-import { duration, quantity } from "./format.js";
+import { duration, figure, quantity } from "./format.js";
 
 export interface Progress {
   done: number;
   total: number;
   unit: "bytes" | "files" | "passages" | "queries" | "steps";
+  /** What else there is to see by now, by name: `{ loss: 2.91 }`. */
+  figures?: Record<string, number>;
 }
 
 /** Seconds between lines of progress where there is no terminal. */
@@ -92,8 +94,9 @@ export class Reporter {
   private describe(progress: Progress, now: number): string {
     const { perSecond, secondsLeft } = this.pace(progress, now);
     const done = `${quantity(progress.done, progress.unit)} of ${quantity(progress.total, progress.unit)}`;
-    if (!perSecond) return done;
-    return `${done}, ${quantity(perSecond, progress.unit)}/s, ${duration(secondsLeft)} left`;
+    const figures = Object.entries(progress.figures ?? {}).map(([name, value]) => `, ${name} ${figure(value)}`);
+    const pace = perSecond ? `, ${quantity(perSecond, progress.unit)}/s, ${duration(secondsLeft)} left` : "";
+    return `${done}${figures.join("")}${pace}`;
   }
 
   private pace({ done, total }: Progress, now: number): { perSecond: number; secondsLeft: number } {

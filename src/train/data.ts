@@ -3,8 +3,6 @@
  * others of their article or book, and answers to questions given passages of which one holds the answer.
  */
 import { PicasoError } from "../errors.js";
-import { objectField, textField } from "../evaluate/data/fields.js";
-import { readJsonLines } from "../evaluate/data/files.js";
 import type { MsMarcoRow } from "../evaluate/data/msmarco.js";
 import type { NqRow } from "../evaluate/data/nq.js";
 import type { SquadParagraph } from "../evaluate/data/squad.js";
@@ -28,16 +26,6 @@ export interface LongText {
 /** Articles of a WikiText file without their headings. */
 export function wikiTexts(articles: readonly WikiArticle[]): LongText[] {
   return articles.map(({ title, paragraphs }) => ({ title, text: paragraphs.map(({ text }) => text).join("\n\n") }));
-}
-
-/** Books, or any long texts, from JSON Lines with `title` and `text`. Throws `bad-file` naming line and field. */
-export async function readLongTexts(path: string, limit?: number): Promise<LongText[]> {
-  const rows = await readJsonLines(path, limit);
-  return rows.map(({ value, line }) => {
-    const where = `${path}, line ${line}`;
-    const row = objectField(value, where, "row");
-    return { title: textField(row.title, where, "title"), text: textField(row.text, where, "text") };
-  });
 }
 
 export interface ContinuationOptions {
@@ -192,7 +180,8 @@ export function msMarcoExamples(
   };
 }
 
-function questionExample(
+/** A question in the model's form and its answer, given passages. */
+export function questionExample(
   model: FormedModel,
   question: string,
   answer: string,
@@ -228,7 +217,7 @@ function checkRange({ min, max }: ContextRange): void {
   });
 }
 
-function noExamples(expected: string): PicasoError {
+export function noExamples(expected: string): PicasoError {
   return new PicasoError("bad-argument", {
     where: "training data",
     expected,

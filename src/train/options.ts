@@ -18,7 +18,10 @@ export interface TrainOptions extends OptimizerOptions, ExportOptions {
   model: string;
   /** Never asks the hub. @default false */
   offline?: boolean;
-  /** Folder for the trained model, its course (training.jsonl, loss.svg), and checkpoints while it is trained. */
+  /**
+   * Folder for the trained model, its course (training.jsonl, loss.svg), and checkpoints. Where it holds checkpoints of this
+   * training already, the training goes on from the last one.
+   */
   output: string;
   examples: ExampleMaker;
   /** Examples that are only scored. Without them the last step's model is written, with them the best one. */
@@ -49,8 +52,6 @@ export interface TrainOptions extends OptimizerOptions, ExportOptions {
   patience?: number;
   /** Steps between checkpoints; there is one at each validation and at the end too. @default 100 */
   checkpointEvery?: number;
-  /** Goes on from the last checkpoint in `output`, where there is one. @default true */
-  resume?: boolean;
   /** Order of the data, choices of contexts, first values of low-rank additions. @default 0 */
   seed?: number;
   /** @default "wasm" */
@@ -68,6 +69,12 @@ export interface TrainOptions extends OptimizerOptions, ExportOptions {
 
 export type TrainingProgress =
   | {
+      phase: "start";
+      /** Steps done before, by a process that was stopped. */
+      step: number;
+      steps: number;
+    }
+  | {
       phase: "step";
       /** Steps done, this one included. */
       step: number;
@@ -83,7 +90,6 @@ export type TrainingProgress =
     }
   | { phase: "validation"; step: number; steps: number; loss: number; best: boolean }
   | { phase: "checkpoint"; step: number; steps: number; path: string }
-  | { phase: "resumed"; step: number; steps: number }
   | { phase: "export"; step: number; steps: number; path: string };
 
 export interface TrainResult {
@@ -116,7 +122,6 @@ export function completeOptions(options: TrainOptions) {
     validationExamples: options.validationExamples ?? 200,
     patience: options.patience ?? Number.POSITIVE_INFINITY,
     checkpointEvery: options.checkpointEvery ?? 100,
-    resume: options.resume ?? true,
     seed: options.seed ?? 0,
     engine: options.engine ?? "wasm",
     groupTokens: options.groupTokens ?? (options.engine === "webgpu" ? 12288 : 1536),

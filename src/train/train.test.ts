@@ -98,7 +98,8 @@ describe("the course of ten steps", () => {
     const last = await killAfter(model, output, 5);
     expect(last).toBeGreaterThanOrEqual(5);
     const rest = await run(goldenTraining(model, output));
-    expect(rest.events[0]?.phase).toBe("resumed");
+    expect(rest.events[0]).toMatchObject({ phase: "start", steps: 10 });
+    expect(rest.events[0]!.step).toBeGreaterThan(0);
     expect(rest.losses.size).toBeGreaterThan(0);
     expect(rest.losses.size).toBeLessThan(10);
     for (const [step, loss] of rest.losses) expect(loss, `step ${step}`).toBe(straight.losses.get(step));
@@ -229,6 +230,11 @@ test.each([
   if (name === "output") options.output = model;
   await expect(train(options)).rejects.toMatchObject({ code: "bad-argument" });
   await expect(train(options)).rejects.toThrow(name);
+});
+
+test("does not write over a model that it did not train", async () => {
+  const output = await makeGoldenFolder("golden-g1", scratch.path("someones"));
+  await expect(train(goldenTraining(model, output))).rejects.toMatchObject({ code: "conflict" });
 });
 
 test.each([

@@ -1,5 +1,6 @@
 /** Fine-tuning a Mamba-2 through the composition of its contexts' states, or up to it: from options to a new model. */
 import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { writeWhole } from "../cache.js";
 import { PicasoError } from "../errors.js";
@@ -37,7 +38,8 @@ export type { ExampleMaker, TrainingProgress, TrainOptions, TrainResult } from "
  * On webgpu, sums of embedding gradients are added in varying order.
  *
  * @throws PicasoError `bad-argument` for options or examples that cannot be used, `not-found` and `bad-file` for the
- *   model or a checkpoint, `mismatch` when the checkpoint is of another training, `unsupported` where the engine cannot
+ *   model or a checkpoint, `mismatch` when the checkpoint is of another training, `conflict` when
+ *   `output` holds another model, `unsupported` where the engine cannot
  *   run, `failed` when the loss is not finite, `aborted`.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
@@ -45,6 +47,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const { output, signal } = complete;
   const folder = await resolveModelFolder(complete.model, { offline: complete.offline, signal });
   if (resolve(output) === resolve(folder)) throw sameFolder(output);
+  await refuseForeignFolder(output);
   const files = await findModelFiles(folder);
   const tokenizer = await Tokenizer.load(files.tokenizerFile, files.config.vocabSize);
   const form = await loadForm(files.formFile, files.config, tokenizer);
@@ -105,5 +108,21 @@ function sameFolder(output: string): PicasoError {
     expected: "another folder than the model's own",
     found: output,
     next: "Name a new folder: the model is needed to go on after an interruption.",
+  });
+}
+
+/** A folder with a model but no checkpoints is someone's model: it is not to be written over. */
+async function refuseForeignFolder(output: string): Promise<void> {
+  const has = (name: string) =>
+    stat(join(output, name)).then(
+      () => true,
+      () => false,
+    );
+  if (!(await has("config.json")) || (await has("checkpoints"))) return;
+  throw new PicasoError("conflict", {
+    where: "training option output",
+    expected: "a new folder, or one with the checkpoints of this training",
+    found: `${output}, which holds a model without checkpoints`,
+    next: "Name a new folder, or remove this one.",
   });
 }

@@ -71,14 +71,14 @@ export class Trainer {
     await checkpoints.restore(last.step, parameters.trained, optimizer);
     this.state = last;
     this.savedStep = last.step;
-    options.onProgress?.({ phase: "resumed", step: this.step, steps: this.steps });
   }
 
   /** Runs to the last step, or until validations show no gain. Saves and throws `aborted` when the signal fires. */
   async run(): Promise<void> {
     const { options, journal } = this.parts;
-    if (options.resume) await this.resume();
+    await this.resume();
     await journal.restart(this.step);
+    options.onProgress?.({ phase: "start", step: this.step, steps: this.steps });
     const started = { at: performance.now(), step: this.step };
     try {
       for (;;) {
