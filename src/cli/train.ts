@@ -32,8 +32,8 @@ const description = `fine-tune a model to answer from composed states
 
 Every example has contexts, a query and a target. The contexts are read each by
 itself, their states are composed into one, and the model learns to continue the
-query with the target from there. What it writes is a model folder like any other:
-use it with --model.`;
+query with the target from there. The result is a model folder as any other, for
+--model.`;
 
 const details = `
 Tasks, and what --data is for each:
@@ -60,7 +60,9 @@ Examples:
   $ picaso ask "Who built it?" --model models/tuned`;
 
 export function trainCommand(): Command {
-  const command = new Command("train").description(description);
+  const command = new Command("train")
+    .summary("fine-tune a model to answer from composed states")
+    .description(description);
   addDataOptions(command);
   addCourseOptions(command);
   addMachineOptions(command);
