@@ -19,7 +19,7 @@ import { FullParameters, readParameters } from "../src/train/parameters.js";
 
 const engine = (process.argv[2] ?? "wasm") as TrainingEngine;
 const rounds = Number(process.argv[3] ?? 3);
-const [examplesPerStep, contexts, contextTokens, queryTokens, targetTokens] = [4, 4, 128, 48, 48];
+const [examplesPerStep, contexts, contextTokens, queryTokens, targetTokens] = [2, 4, 128, 64, 64];
 
 const { config, ...files } = await findModelFiles(bundledModel);
 const values = await readParameters({ config, ...files });

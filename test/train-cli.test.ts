@@ -32,7 +32,9 @@ const command = (out: string, ...more: string[]) => [
 const run = (...args: string[]) => picaso(args, { cwd: folder, env: env() });
 const losses = async (out: string) => {
   const lines = (await readFile(join(folder, out, "training.jsonl"), "utf8")).trimEnd().split("\n");
-  return lines.map((line) => JSON.parse(line)).map(({ step, loss, validationLoss }) => ({ step, loss, validationLoss }));
+  return lines
+    .map((line) => JSON.parse(line))
+    .map(({ step, loss, validationLoss }) => ({ step, loss, validationLoss }));
 };
 
 describe("picaso train", () => {
@@ -42,7 +44,13 @@ describe("picaso train", () => {
     for (const text of ["--mode", "--method", "--lora", "bptc", "msmarco", "kill -9", "Examples:"]) {
       expect(help.stdout).toContain(text);
     }
-    for (const more of [["-k", "5-2"], ["-k", "2"], ["--learning-rate", "0"], ["--mode", "sft"], ["--lora", "1000"]]) {
+    for (const more of [
+      ["-k", "5-2"],
+      ["-k", "2"],
+      ["--learning-rate", "0"],
+      ["--mode", "sft"],
+      ["--lora", "1000"],
+    ]) {
       const { code, stderr } = await run(...command("bad", ...more));
       expect(code, `${more}: ${stderr}`).toBe(2);
     }
