@@ -1,7 +1,7 @@
 /**
  * How fast a training step of the bundled model is, against the rate of jax-js's own matrix product in the shape of the
- * model's largest one, measured in the same process. Run by
- * `npx tsx bench/train.bench.ts [wasm|webgpu] [rounds]`. The median round counts; the first, which compiles, does not.
+ * model's largest one. Run by `npx tsx bench/train.bench.ts [wasm|webgpu] [rounds]`. Everything is timed in turns within
+ * each round, so that a busy machine disturbs all alike; medians are printed, without the first round, which compiles.
  *
  * A forward pass takes 2 operations per projection weight and token; a gradient step takes 8 where gradients flow (forward,
  * forward again from the layer's input, twice that backward) and 2 where they do not. Scan, convolution and head come on
@@ -38,63 +38,84 @@ const examples = Array.from({ length: examplesPerStep }, (): TrainingExample => 
 const tokens = countTokens(examples);
 const contextShare = (examplesPerStep * contexts * contextTokens) / tokens;
 
-const median = (times: number[]) => times.sort((a, b) => a - b)[Math.floor(times.length / 2)]!;
-
-async function timed(run: () => Promise<unknown>): Promise<number> {
-  await run();
-  const times: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const start = performance.now();
-    await run();
-    times.push((performance.now() - start) / 1000);
-  }
-  return median(times);
-}
+const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
 const start = await loadEngine(engine);
 const limits = { groupTokens: engine === "webgpu" ? 12288 : 1536, groupContexts: 32 };
-await (await start(config, { method: "picaso-r", mode: "bptc", wanted: new Set(), ...limits })).dispose();
 
-/** Operations a second of a product [1536, width] x [width, projected]. */
+/** A way to train, and what it took in each round. */
+interface Candidate {
+  name: string;
+  /** Operations of a step's projections. */
+  operations: number;
+  step: () => Promise<void>;
+  seconds: number[];
+  /** Share of the rate of matrix products measured just before and after. */
+  shares: number[];
+}
+
+async function candidate(name: string, mode: GradientMode, lora: boolean): Promise<Candidate> {
+  const parameters = lora ? new LowRankParameters(values, { rank: 16 }, 0) : new FullParameters(values);
+  const optimizer = new AdamW(parameters.trained);
+  const running = await start(config, { method: "picaso-r", mode, wanted: parameters.wanted, ...limits });
+  const perWeight = mode === "bptc" ? 8 : 2 * contextShare + 8 * (1 - contextShare);
+  let count = 0;
+  const step = async () => {
+    const { gradients } = await running.lossAndGradients(parameters.values(), examples);
+    // A rate of zero: every round does the same.
+    optimizer.step(parameters.gradients(gradients), ++count, 0);
+  };
+  return { name, operations: weightsPerToken * tokens * perWeight, step, seconds: [], shares: [] };
+}
+
+/** Operations a second of a product [1536, width] x [width, projected]; the best of three. */
 async function matmulRate(): Promise<number> {
   const { np, blockUntilReady } = await import("../src/train/jax/jax.js");
   const rows = 1536;
   const filled = (r: number, c: number) => np.array(Float32Array.from({ length: r * c }, Math.random)).reshape([r, c]);
   const [a, b] = [filled(rows, config.hiddenSize), filled(projected, config.hiddenSize)];
-  const seconds = await timed(async () => {
-    const product = np.matmul(a.ref, b.ref.transpose());
-    await blockUntilReady(product);
-    product.dispose();
-  });
-  return (2 * rows * config.hiddenSize * projected) / seconds;
+  const times: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    times.push(
+      await secondsOf(async () => {
+        const product = np.matmul(a.ref, b.ref.transpose());
+        await blockUntilReady(product);
+        product.dispose();
+      }),
+    );
+  }
+  a.dispose();
+  b.dispose();
+  return (2 * rows * config.hiddenSize * projected) / Math.min(...times);
 }
 
-const rate = await matmulRate();
-console.log(`${engine}: matrix products at ${(rate / 1e9).toFixed(1)} GFLOP/s; ${tokens} tokens a step`);
-
-async function measure(name: string, mode: GradientMode, lora: boolean): Promise<void> {
-  const parameters = lora ? new LowRankParameters(values, { rank: 16 }, 0) : new FullParameters(values);
-  const optimizer = new AdamW(parameters.trained);
-  const running = await start(config, { method: "picaso-r", mode, wanted: parameters.wanted, ...limits });
-  let gradientSeconds: number[] = [];
-  let step = 0;
-  const seconds = await timed(async () => {
-    const begin = performance.now();
-    const { gradients } = await running.lossAndGradients(parameters.values(), examples);
-    gradientSeconds.push((performance.now() - begin) / 1000);
-    // A rate of zero: every round does the same.
-    optimizer.step(parameters.gradients(gradients), ++step, 0);
-  });
-  gradientSeconds = gradientSeconds.slice(1);
-  const operations = weightsPerToken * tokens * (mode === "bptc" ? 8 : 2 * contextShare + 8 * (1 - contextShare));
-  const share = (100 * operations) / seconds / rate;
-  console.log(
-    `${name}: ${seconds.toFixed(2)} s a step (gradients ${median(gradientSeconds).toFixed(2)} s), ` +
-      `${(tokens / seconds).toFixed(0)} tokens/s, ${share.toFixed(0)}% of the rate`,
-  );
-  await running.dispose();
+async function secondsOf(run: () => Promise<unknown>): Promise<number> {
+  const begin = performance.now();
+  await run();
+  return (performance.now() - begin) / 1000;
 }
 
-await measure("bptc", "bptc", false);
-await measure("bp2c", "bp2c", false);
-await measure("bptc, low-rank 16", "bptc", true);
+const candidates = [
+  await candidate("bptc", "bptc", false),
+  await candidate("bp2c", "bp2c", false),
+  await candidate("bptc, low-rank 16", "bptc", true),
+];
+const rates: number[] = [];
+for (let round = 0; round <= rounds; round++) {
+  let before = await matmulRate();
+  for (const { operations, step, seconds, shares } of candidates) {
+    const taken = await secondsOf(step);
+    const after = await matmulRate();
+    if (round > 0) {
+      seconds.push(taken);
+      shares.push(operations / taken / ((before + after) / 2));
+      rates.push(after);
+    }
+    before = after;
+  }
+}
+console.log(`${engine}: matrix products at ${(median(rates) / 1e9).toFixed(1)} GFLOP/s; ${tokens} tokens a step`);
+for (const { name, seconds, shares } of candidates) {
+  const pace = `${median(seconds).toFixed(2)} s a step, ${(tokens / median(seconds)).toFixed(0)} tokens/s`;
+  console.log(`${name}: ${pace}, ${(100 * median(shares)).toFixed(0)}% of the rate`);
+}

@@ -8,7 +8,7 @@ import { duration, figure, quantity } from "./format.js";
 export interface Progress {
   done: number;
   total: number;
-  unit: "bytes" | "files" | "passages" | "queries" | "steps";
+  unit: "bytes" | "files" | "passages" | "queries" | "steps" | "texts";
   /** What else there is to see by now, by name: `{ loss: 2.91 }`. */
   figures?: Record<string, number>;
 }

@@ -139,7 +139,10 @@ async function run(_: unknown, command: AnyCommand): Promise<void> {
     import("../model/bundled.js"),
   ]);
   const examplesOf = (path: string): TrainOptions["examples"] => {
-    return (model) => readTrainingData(model, { path, task, contexts, passageTokens, offline, signal });
+    const onProgress = (progress: { done: number; total: number }) => {
+      reporter.progress("cutting texts into passages", { ...progress, unit: "texts" });
+    };
+    return (model) => readTrainingData(model, { path, task, contexts, passageTokens, offline, onProgress, signal });
   };
   if (loraAlpha !== undefined && lora === undefined) command.error("error: --lora-alpha needs --lora", { exitCode: 2 });
   const start = performance.now();
@@ -157,8 +160,9 @@ async function run(_: unknown, command: AnyCommand): Promise<void> {
   reporter.progressDone();
   const { output, steps, writtenStep, loss, validationLoss, stoppedEarly } = result;
   const seconds = (performance.now() - start) / 1000;
+  const outcome = Number.isNaN(loss) ? "there was nothing left to do" : `last loss ${figure(loss)}`;
   const lines = [
-    `${steps} steps${stoppedEarly ? ", stopped early" : ""}; last loss ${figure(loss)}; ${duration(seconds)}`,
+    `${steps} steps${stoppedEarly ? ", stopped early" : ""}; ${outcome}; ${duration(seconds)}`,
     ...(validationLoss === undefined ? [] : [`validation loss ${figure(validationLoss)}, of step ${writtenStep}`]),
     `model in ${output}/, its course in ${output}/loss.svg`,
   ];

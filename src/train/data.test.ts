@@ -31,10 +31,10 @@ async function all(source: ExampleSource, seed = 1) {
   );
 }
 
-describe("continuation", () => {
+describe("continuation", async () => {
   const paragraph = (letter: string) => `${letter.repeat(30)}. ${letter.repeat(30)}.`;
   const texts = ["abcd", "xy"].map((letters) => ({ title: letters, text: [...letters].map(paragraph).join("\n\n") }));
-  const source = continuationExamples(model, texts, { passageTokens: 64, contexts: { min: 2, max: 2 } });
+  const source = await continuationExamples(model, texts, { passageTokens: 64, contexts: { min: 2, max: 2 } });
 
   test("a passage's halves, and others of its text", async () => {
     const examples = await all(source);
@@ -56,7 +56,10 @@ describe("continuation", () => {
   });
 
   test("the number of contexts is drawn for the batch; without any, the query begins the sequence", async () => {
-    const ranged = continuationExamples(model, texts.slice(0, 1), { passageTokens: 64, contexts: { min: 0, max: 3 } });
+    const ranged = await continuationExamples(model, texts.slice(0, 1), {
+      passageTokens: 64,
+      contexts: { min: 0, max: 3 },
+    });
     const counts = new Set<number>();
     for (let seed = 0; seed < 30; seed++) {
       const examples = await all(ranged, seed);
@@ -78,9 +81,17 @@ describe("continuation", () => {
     expect(wikiTexts(articles)).toEqual([{ title: "One", text: "First .\n\nSecond ." }]);
   });
 
-  test("texts without a passage, and ranges that are none, are refused", () => {
-    expect(() => continuationExamples(model, [], {})).toThrow(/training data/);
-    expect(() => continuationExamples(model, texts, { contexts: { min: 2, max: 1 } })).toThrow(/2 to 1/);
+  test("texts without a passage, and ranges that are none, are refused", async () => {
+    await expect(continuationExamples(model, [], {})).rejects.toThrow(/training data/);
+    await expect(continuationExamples(model, texts, { contexts: { min: 2, max: 1 } })).rejects.toThrow(/2 to 1/);
+  });
+
+  test("says how far it is, and stops when the signal fires", async () => {
+    const seen: number[] = [];
+    await continuationExamples(model, texts, { passageTokens: 64, onProgress: ({ done }) => seen.push(done) });
+    expect(seen).toEqual([0, 1]);
+    const stopped = continuationExamples(model, texts, { signal: AbortSignal.abort() });
+    await expect(stopped).rejects.toMatchObject({ code: "aborted" });
   });
 });
 

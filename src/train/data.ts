@@ -2,7 +2,8 @@
  * Makers of training examples from data sets (PICASO, ICLR 2025, section on fine-tuning): continuation of passages given
  * others of their article or book, and answers to questions given passages of which one holds the answer.
  */
-import { PicasoError } from "../errors.js";
+import { setImmediate } from "node:timers/promises";
+import { PicasoError, throwIfAborted } from "../errors.js";
 import type { MsMarcoRow } from "../evaluate/data/msmarco.js";
 import type { NqRow } from "../evaluate/data/nq.js";
 import type { SquadParagraph } from "../evaluate/data/squad.js";
@@ -33,21 +34,28 @@ export interface ContinuationOptions {
   passageTokens?: number;
   /** @default 0 to 10, as in the paper */
   contexts?: ContextRange;
+  /** Texts cut into passages so far. */
+  onProgress?: (progress: { done: number; total: number }) => void;
+  signal?: AbortSignal;
 }
 
 /**
  * Passages whose first half is the query and whose second half the target; contexts are other passages of the same
  * text, drawn at random, fewer where it has no more. Passages under a quarter of the length are left out.
  */
-export function continuationExamples(
+export async function continuationExamples(
   model: FormedModel,
   texts: readonly LongText[],
-  { passageTokens = 128, contexts = { min: 0, max: 10 } }: ContinuationOptions = {},
-): ExampleSource {
+  { passageTokens = 128, contexts = { min: 0, max: 10 }, onProgress, signal }: ContinuationOptions = {},
+): Promise<ExampleSource> {
   checkRange(contexts);
   const { tokenizer } = model;
   const passages: { tokens: number[]; others: number[] }[] = [];
-  for (const { text } of texts) {
+  for (const [done, { text }] of texts.entries()) {
+    onProgress?.({ done, total: texts.length });
+    // Lets a signal through: cutting alone would keep the process busy for minutes.
+    await setImmediate();
+    throwIfAborted(signal, "reading training data");
     const first = passages.length;
     const cut = splitPassages(text, { maxTokens: passageTokens, overlap: 0, tokenizer });
     const tokens = cut.map((passage) => tokenizer.encode(passage.text));

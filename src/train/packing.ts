@@ -71,7 +71,7 @@ function tooLong(tokens: number, limit: number): PicasoError {
     where: "training example",
     expected: `at most ${limit} tokens in a context or in query and target together`,
     found: `${tokens}`,
-    next: "Cut passages shorter, or raise the tokens of a group if memory allows.",
+    next: "Cut passages shorter, or raise groupTokens (--group-tokens) if memory allows: the training goes on.",
   });
 }
 

@@ -44,19 +44,20 @@ export interface DataOptions {
   /** wikitext, documents: most tokens of a passage. @default 128 */
   passageTokens?: number;
   offline?: boolean;
+  /** wikitext, documents: texts cut into passages so far. */
+  onProgress?: (progress: { done: number; total: number }) => void;
   signal?: AbortSignal;
 }
 
 /** Throws `bad-argument`, `not-found` and `bad-file` naming file, row and field. */
 export async function readTrainingData(model: FormedModel, options: DataOptions): Promise<ExampleSource> {
-  const { task, contexts, passageTokens, offline, signal } = options;
-  if (task === "documents") {
-    return continuationExamples(model, await readTexts(options.path), { contexts, passageTokens });
-  }
+  const { task, contexts, passageTokens, offline, onProgress, signal } = options;
+  const continuation = { contexts, passageTokens, onProgress, signal };
+  if (task === "documents") return continuationExamples(model, await readTexts(options.path), continuation);
   const path = await resolveDataFile(options.path, { offline, signal });
   switch (task) {
     case "wikitext":
-      return continuationExamples(model, wikiTexts(await readWikiText(path)), { contexts, passageTokens });
+      return continuationExamples(model, wikiTexts(await readWikiText(path)), continuation);
     case "squad": {
       const { pool, articles, questions } = squadQuestions(await readSquad(path));
       return questionExamples(model, pool, questions, sameArticle(articles), { contexts });

@@ -250,6 +250,15 @@ test.each([
   await expect(train(options)).rejects.toThrow(name);
 });
 
+test("an example that is too long ends the training where it can go on with larger groups", async () => {
+  const long = { contexts: [Array(200).fill(1)], query: [1], target: [1] };
+  const changes = { examples: () => fixedExamples([...randomExamples(2, 288, 3), long]), batchSize: 1, epochs: 1 };
+  const output = scratch.path("long");
+  await expect(train(goldenTraining(model, output, changes))).rejects.toThrow(/at most 192 tokens.*--group-tokens/);
+  const { result } = await run(goldenTraining(model, output, { ...changes, groupTokens: 256 }));
+  expect(result.steps).toBe(3);
+});
+
 /** Runs the training in another process and kills it once it has done `step` steps; returns the last step seen. */
 async function killAfter(folder: string, output: string, step: number): Promise<number> {
   const script = fileURLToPath(new URL("test-process.ts", import.meta.url));

@@ -30,7 +30,8 @@ export class Trainer {
   readonly steps: number;
   private readonly stepsPerEpoch: number;
   private state: TrainerState;
-  private savedStep = -1;
+  /** Of the last checkpoint; nothing is to be saved before the first step. */
+  private savedStep = 0;
   private order: { epoch: number; places: number[] } = { epoch: -1, places: [] };
   lastLoss = Number.NaN;
 
@@ -73,7 +74,10 @@ export class Trainer {
     this.savedStep = last.step;
   }
 
-  /** Runs to the last step, or until validations show no gain. Saves and throws `aborted` when the signal fires. */
+  /**
+   * Runs to the last step, or until validations show no gain. When the signal fires or an example cannot be used, it saves
+   * before it throws.
+   */
   async run(): Promise<void> {
     const { options, journal } = this.parts;
     await this.resume();
@@ -92,7 +96,8 @@ export class Trainer {
       }
       await this.save();
     } catch (error) {
-      if (options.signal?.aborted) await this.save();
+      const isBadExample = PicasoError.isInstance(error) && error.code === "bad-argument";
+      if (options.signal?.aborted || isBadExample) await this.save();
       throw error;
     }
   }
