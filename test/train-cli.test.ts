@@ -104,8 +104,8 @@ describe("picaso train", () => {
     );
     expect(await readFile(join(output, "loss.svg"), "utf8")).toMatch(/^<svg .*validation/s);
     const validations = (await losses("straight")).flatMap(({ validationLoss }) => validationLoss ?? []);
-    expect(validations).toHaveLength(2);
-    expect(validations[1]).toBeLessThan(validations[0]);
+    expect(validations).toHaveLength(3);
+    expect(validations[2]).toBeLessThan(validations[0]);
     const loaded = await LanguageModel.load(output, { threads: 1 });
     expect(loaded.config.layers).toBe(3);
     await loaded.dispose();

@@ -15,7 +15,7 @@ const make = (value: number) => {
   return { parameters, optimizer: new AdamW(parameters) };
 };
 const state = (step: number, best: TrainerState["best"] = null): TrainerState => {
-  return { step, best, checksWithoutGain: 0, validatedStep: 0, settings: { seed: 1 } };
+  return { step, best, checksWithoutGain: 0, validatedStep: null, settings: { seed: 1 } };
 };
 
 test("parameters, moments and state come back as they were, and the last checkpoint replaces the others", async () => {

@@ -26,8 +26,8 @@ export interface TrainerState {
   best: { step: number; loss: number } | null;
   /** Validations since then. */
   checksWithoutGain: number;
-  /** Step of the last validation; 0 before the first. */
-  validatedStep: number;
+  /** Step of the last validation; null before the first. */
+  validatedStep: number | null;
   /** What must be the same for the training to go on as it would have. */
   settings: Record<string, unknown>;
 }
@@ -169,11 +169,14 @@ function parseState(text: string, path: string): TrainerState {
   } catch (cause) {
     throw badCheckpoint(path, "JSON", "other text", cause);
   }
-  const { best, settings, ...counts } = (value ?? {}) as Partial<TrainerState>;
+  const { best, settings, validatedStep, ...counts } = (value ?? {}) as Partial<TrainerState>;
   const isCount = (x: unknown) => Number.isSafeInteger(x) && Number(x) >= 0;
-  for (const name of ["step", "checksWithoutGain", "validatedStep"] as const) {
+  for (const name of ["step", "checksWithoutGain"] as const) {
     if (!isCount(counts[name]))
       throw badCheckpoint(`${path}, ${name}`, "a whole number from 0", describe(counts[name]));
+  }
+  if (validatedStep !== null && !isCount(validatedStep)) {
+    throw badCheckpoint(`${path}, validatedStep`, "null, or a whole number from 0", describe(validatedStep));
   }
   if (best !== null && !(isCount(best?.step) && Number.isFinite(best?.loss))) {
     throw badCheckpoint(`${path}, best`, "null, or step and loss", describe(best));

@@ -44,9 +44,9 @@ export interface TrainOptions extends OptimizerOptions, ExportOptions {
   schedule?: ScheduleShape;
   /** @default 0 */
   warmupSteps?: number;
-  /** Steps between validations. @default 100 */
+  /** Steps between validations; there is one before the first step and one at the end too. @default 100 */
   validateEvery?: number;
-  /** Most examples of a validation, from the first on. @default 200 */
+  /** Most examples of a validation, drawn once. @default 200 */
   validationExamples?: number;
   /** Stops after so many validations in a row without a lower loss. @default never */
   patience?: number;

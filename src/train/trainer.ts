@@ -39,7 +39,7 @@ export class Trainer {
     const { options, examples, settings } = parts;
     this.stepsPerEpoch = Math.ceil(examples.size / options.batchSize);
     this.steps = Math.min(options.maxSteps, options.epochs * this.stepsPerEpoch);
-    this.state = { step: 0, best: null, checksWithoutGain: 0, validatedStep: 0, settings };
+    this.state = { step: 0, best: null, checksWithoutGain: 0, validatedStep: null, settings };
   }
 
   get step(): number {
@@ -104,7 +104,7 @@ export class Trainer {
 
   private isValidationDue(): boolean {
     const { validation, options } = this.parts;
-    if (!validation || this.step === 0 || this.state.validatedStep === this.step) return false;
+    if (!validation || this.state.validatedStep === this.step) return false;
     return this.step === this.steps || this.step % options.validateEvery === 0;
   }
 
@@ -129,16 +129,16 @@ export class Trainer {
     options.onProgress?.({ phase: "step", steps: this.steps, ...entry, etaSeconds });
   }
 
-  /** Mean loss over the validation examples' target tokens; keeps the parameters where it is the lowest so far. */
+  /** Mean loss over the validation examples' target tokens, first of all before any step; keeps the parameters where it is the lowest so far. */
   private async validate(): Promise<void> {
     const { options, parameters, engine, validation, checkpoints, journal } = this.parts;
     const size = Math.min(validation!.size, options.validationExamples);
-    const places = Array.from({ length: size }, (_, i) => i);
+    // The same examples with the same draws at every validation.
+    const places = Random.of(options.seed, 0).sample(validation!.size, size);
     const values = parameters.values();
     let total = 0;
     let targets = 0;
     for (let at = 0; at < size; at += options.batchSize) {
-      // The same draws at every validation.
       const random = Random.of(options.seed, 0, 1, at);
       const examples = await validation!.batch(places.slice(at, at + options.batchSize), random);
       this.checkExamples(examples, "validation");
