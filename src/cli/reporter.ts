@@ -95,7 +95,8 @@ export class Reporter {
     const { perSecond, secondsLeft } = this.pace(progress, now);
     const done = `${quantity(progress.done, progress.unit)} of ${quantity(progress.total, progress.unit)}`;
     const figures = Object.entries(progress.figures ?? {}).map(([name, value]) => `, ${name} ${figure(value)}`);
-    const pace = perSecond ? `, ${quantity(perSecond, progress.unit)}/s, ${duration(secondsLeft)} left` : "";
+    const rate = perSecond < 1 ? `${duration(1 / perSecond)} each` : `${quantity(perSecond, progress.unit)}/s`;
+    const pace = perSecond ? `, ${rate}, ${duration(secondsLeft)} left` : "";
     return `${done}${figures.join("")}${pace}`;
   }
 

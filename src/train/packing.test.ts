@@ -32,6 +32,11 @@ test("groups have the size of their bucket, the last one a part of it", () => {
   expect(packSequences([], 256)).toEqual([]);
 });
 
+test("rows of a group: few different numbers, not far above its sequences", () => {
+  const rows = Array.from({ length: 12 }, (_, i) => packSequences(sequences(...Array(i + 1).fill(128)), 1536)[0]!.rows);
+  expect(rows).toEqual([1, 2, 3, 5, 5, 6, 9, 9, 9, 12, 12, 12]);
+});
+
 test("buckets hold their lengths", () => {
   for (let tokens = 1; tokens < 4000; tokens++) expect(bucketLength(tokens)).toBeGreaterThanOrEqual(tokens);
   expect([1, 32, 33, 768, 769, 1537].map(bucketLength)).toEqual([32, 32, 48, 768, 1536, 2304]);

@@ -44,11 +44,15 @@ export function packSequences(sequences: readonly (readonly number[])[], groupTo
   return groups;
 }
 
-/** Rows of a group with `members` sequences: the full number, or the first of its halves that holds them. */
+/** Rows of a group with `members` sequences: the fewest that hold them of the full number, its halves and 3/4 of each. */
 function rowCount(members: number, full: number): number {
-  let rows = full;
-  while (Math.ceil(rows / 2) >= members && rows > 1) rows = Math.ceil(rows / 2);
-  return rows;
+  let fewest = full;
+  for (let rows = full; rows >= members; rows = Math.ceil(rows / 2)) {
+    const smaller = Math.ceil((3 * rows) / 4);
+    fewest = smaller >= members ? smaller : rows;
+    if (rows === 1) break;
+  }
+  return fewest;
 }
 
 function pack(
