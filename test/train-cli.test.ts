@@ -66,7 +66,7 @@ describe("picaso train", () => {
     expect(stderr).toContain("question");
   });
 
-  it("goes on to the same losses and weights after kill -9", async () => {
+  it("goes on to the same losses and weights after kill -9", { timeout: 180_000 }, async () => {
     const straight = await run(...command("straight"));
     expect(straight.code, straight.stderr).toBe(0);
     expect(JSON.parse(straight.stdout)).toMatchObject({ output: "straight", steps: 12, stoppedEarly: false });

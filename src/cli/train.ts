@@ -47,7 +47,7 @@ Tasks, and what --data is for each:
 
 Modes:
   bptc       gradients flow through the composition into the contexts: better, slower
-  bp2c       the composed state is taken as given: two to three times as fast
+  bp2c       the composed state is taken as given: about twice as fast
 
 Stopped by Ctrl-C, a crash or kill -9, it goes on where it was when the same command
 is run again. In --out, loss.svg is the picture of the course, training.jsonl its
