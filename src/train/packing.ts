@@ -17,8 +17,8 @@ export interface SequenceGroup {
   lengths: Int32Array;
 }
 
-/** Lengths that rows are padded to; all divide `groupTokens` when that is a multiple of 1,536. */
-const bucketLengths = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768];
+/** Lengths that rows are padded to: at most half more than they have, from 128 on a quarter. */
+const bucketLengths = [32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768];
 
 /** The padded length of a row with this many tokens. */
 export function bucketLength(tokens: number): number {
