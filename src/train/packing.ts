@@ -1,6 +1,6 @@
 /**
- * Batches of examples in parts that fit into memory, and sequences of different lengths as groups of a few fixed shapes: each shape is compiled once, and as the shapes have
- * about the same number of tokens, their buffers are used again by one another.
+ * Batches of examples in parts that fit into memory, and sequences of different lengths as groups of a few shapes, since
+ * each shape is compiled once. The shapes have about the same number of tokens, so that buffers are used again.
  */
 import { PicasoError } from "../errors.js";
 import type { TrainingExample } from "./example.js";

@@ -38,9 +38,8 @@ export type { ExampleMaker, TrainingProgress, TrainOptions, TrainResult } from "
  * On webgpu, sums of embedding gradients are added in varying order.
  *
  * @throws PicasoError `bad-argument` for options or examples that cannot be used, `not-found` and `bad-file` for the
- *   model or a checkpoint, `mismatch` when the checkpoint is of another training, `conflict` when
- *   `output` holds another model, `unsupported` where the engine cannot
- *   run, `failed` when the loss is not finite, `aborted`.
+ *   model or a checkpoint, `mismatch` when the checkpoint is of another training, `conflict` when `output` holds another
+ *   model, `unsupported` where the engine cannot run, `failed` when the loss is not finite, `aborted`.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const complete = completeOptions(options);
@@ -65,17 +64,19 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const checkpoints = new Checkpoints(join(output, "checkpoints"));
     const journal = new Journal(join(output, "training.jsonl"));
     const { vocabSize } = files.config;
+    const drawCourse = async () => {
+      // Loaded on use: drawing takes a while to load.
+      const { plotLossCurve } = await import("./loss-curve.js");
+      await writeWhole(join(output, "loss.svg"), plotLossCurve(await journal.read()));
+    };
     const trainer = new Trainer({
       ...{ options: complete, vocabSize, parameters, optimizer, engine, examples, validation, checkpoints, journal },
-      settings,
+      ...{ drawCourse, settings },
     });
     await trainer.run();
     const { best, steps } = trainer;
     if (best && best.step !== trainer.step) await checkpoints.restoreBest(best.step, parameters.trained);
     await exportModel(output, files, parameters.values(), complete);
-    // Loaded on use: drawing takes a while to load.
-    const { plotLossCurve } = await import("./loss-curve.js");
-    await writeWhole(join(output, "loss.svg"), plotLossCurve(await journal.read()));
     complete.onProgress?.({ phase: "export", step: trainer.step, steps, path: output });
     return {
       output,

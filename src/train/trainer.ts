@@ -23,6 +23,8 @@ export interface TrainerParts {
   validation: ExampleSource | null;
   checkpoints: Checkpoints;
   journal: Journal;
+  /** Draws the journal's picture. */
+  drawCourse: () => Promise<void>;
   settings: Record<string, unknown>;
 }
 
@@ -159,7 +161,9 @@ export class Trainer {
 
   private async save(): Promise<void> {
     if (this.savedStep === this.step) return;
-    const { checkpoints, parameters, optimizer, options } = this.parts;
+    const { checkpoints, parameters, optimizer, options, drawCourse } = this.parts;
+    // First, so that a process killed in between leaves no checkpoint that is newer than the picture.
+    await drawCourse();
     const path = await checkpoints.save(this.state, parameters.trained, optimizer);
     this.savedStep = this.step;
     options.onProgress?.({ phase: "checkpoint", step: this.step, steps: this.steps, path });

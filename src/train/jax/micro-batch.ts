@@ -4,7 +4,6 @@
  *
  * Letters: E rows of queries (some empty), K slots for contexts, R rows of a group of contexts.
  */
-
 import type { TrainingExample } from "../example.js";
 import { packSequences, type SequenceGroup } from "../packing.js";
 import type { ContextPlaces } from "./compose-states.js";
