@@ -22,7 +22,7 @@ export function plotLossCurve(entries: readonly JournalEntry[]): string {
     width: 760,
     height: 420,
     marginLeft: 55,
-    marginRight: 150,
+    marginRight: 165,
     style: { fontSize: "12px", fontFamily: "system-ui, sans-serif", background: "white" },
     x: { label: "step" },
     y: { label: "loss (nats per target token)", grid: true },
