@@ -3,11 +3,12 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
-const store = path("../.picaso/examples");
+const store = ".picaso-examples";
 
 function picaso(...args) {
+  args.push("--store", store);
   console.log(`\n$ picaso ${args.map((arg) => (/[\s?]/.test(arg) ? `"${arg}"` : arg)).join(" ")}`);
-  const { status } = spawnSync(process.execPath, [path("../dist/cli/main.js"), ...args, "--store", store], {
+  const { status } = spawnSync(process.execPath, [path("../dist/cli/main.js"), ...args], {
     cwd: path(".."),
     stdio: "inherit",
   });

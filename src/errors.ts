@@ -59,8 +59,8 @@ export function abortedError(where: string, cause?: unknown): PicasoError {
   return new PicasoError("aborted", {
     where,
     expected: "to run to the end",
-    found: "that the caller's signal stopped it",
-    next: "Run it again to continue.",
+    found: "an interruption",
+    next: "Run the same command again to go on.",
     cause,
   });
 }

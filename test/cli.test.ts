@@ -40,6 +40,44 @@ describe("picaso", () => {
     }
   });
 
+  it("tells bad usage as an object with --json", async () => {
+    for (const args of [
+      ["ask", "x", "--json", "-k", "none"],
+      ["frobnicate", "--json"],
+    ]) {
+      const { code, stdout, stderr } = await picaso(args, { cwd: folder });
+      expect(code, args.join(" ")).toBe(2);
+      expect(stdout).toBe("");
+      expect(JSON.parse(stderr).error.code).toBe("bad-argument");
+    }
+  });
+
+  it("reads options from the environment: the flag wins, empty is unset, 0 is off", async () => {
+    const run = (env: NodeJS.ProcessEnv, ...args: string[]) => picaso(["ls", ...args], { cwd: folder, env });
+    expect((await run({ PICASO_STORE: "elsewhere" })).stderr).toContain("elsewhere");
+    expect((await run({ PICASO_STORE: "elsewhere" }, "--store", "here")).stderr).toContain("here");
+    expect((await run({ PICASO_STORE: "" })).stderr).toContain(".picaso");
+    expect(JSON.parse((await run({ PICASO_JSON: "1" })).stderr).error.code).toBe("not-found");
+    expect((await run({ PICASO_JSON: "0" })).stderr).toMatch(/^picaso: /);
+    for (const env of [{ PICASO_JSON: "maybe" }, { PICASO_THREADS: "1000000" }, { PICASO_THREADS: "0" }]) {
+      expect((await run(env)).code, JSON.stringify(env)).toBe(2);
+    }
+  });
+
+  it("makes no store in a file or a folder of something else", async () => {
+    for (const store of ["docs", "docs/penicillin.txt"]) {
+      const { code, stderr } = await picaso(["index", "docs", "--store", store], { cwd: folder });
+      expect(code).toBe(2);
+      expect(stderr).toContain("--store");
+    }
+    expect((await readdir(docs)).sort()).toEqual([
+      "beethoven.html",
+      "eiffel-tower.md",
+      "inventions.jsonl",
+      "penicillin.txt",
+    ]);
+  });
+
   it("says what to do where there is no store", async () => {
     const { code, stderr } = await inFolder("ask", "Anything?");
     expect(code).toBe(1);
@@ -64,6 +102,63 @@ describe("picaso", () => {
       passages: { encoded: 2, reused: 0 },
     });
     expect(await json("stats")).toMatchObject({ documents: 10, orphans: 0 });
+  });
+
+  it("counts empty documents and files of other kinds, and stores nothing of them", async () => {
+    await writeFile(join(docs, "empty.txt"), " \n");
+    await writeFile(join(docs, "image.png"), "");
+    for (const _ of [1, 2]) {
+      const report = await json("index", "docs");
+      expect(report).toMatchObject({ documents: { added: 0, unchanged: 10, removed: 0, empty: 1 }, skipped: 1 });
+    }
+    await unlink(join(docs, "empty.txt"));
+    await unlink(join(docs, "image.png"));
+  });
+
+  it("remembers how documents are cut, and says when that changes", async () => {
+    const store = join(folder, "cut");
+    const index = async (...args: string[]) =>
+      JSON.parse((await picaso(["index", join(docs, "eiffel-tower.md"), "--store", store, "--json", ...args])).stdout);
+    expect(await index("--passage-tokens", "64")).toMatchObject({ recut: false, documents: { added: 1 } });
+    expect(await index()).toMatchObject({
+      recut: false,
+      settings: { passageTokens: 64, overlap: 0 },
+      documents: { unchanged: 1 },
+    });
+    expect(await index("--passage-tokens", "32")).toMatchObject({ recut: true, documents: { changed: 1 } });
+    const { passages } = JSON.parse(await readFile(join(store, "store.json"), "utf8"));
+    expect(passages).toEqual({ passageTokens: 32, overlap: 0 });
+  });
+
+  it("says that an answer without passages comes from the model alone", async () => {
+    const { stderr, code } = await inFolder("ask", "Xyzzy plugh?", "--max-tokens", "4");
+    expect(code).toBe(0);
+    expect(stderr).toContain("model alone");
+  });
+
+  it("refuses a context named twice", async () => {
+    const [{ id }] = JSON.parse((await inFolder("ls", "--passages", "--limit", "1", "--json")).stdout);
+    const { code, stderr } = await inFolder("ask", "Who?", "--contexts", `${id},${id}`);
+    expect(code).toBe(2);
+    expect(stderr).toContain("twice");
+  });
+
+  it("takes an interruption for what it is: what is encoded stays", async () => {
+    const store = join(folder, "interrupted");
+    const run = picaso(["index", examples, "--store", store, "--json", "--passage-tokens", "64"]);
+    run.child.stderr.on("data", (chunk) => {
+      if (String(chunk).includes('"encoding"')) run.child.kill("SIGINT");
+    });
+    const { code, stderr } = await run;
+    expect(code).toBe(1);
+    const { error } = JSON.parse(stderr.trim().split("\n").at(-1)!);
+    expect(error.code).toBe("aborted");
+    const encoded = Number(/after (\d+)/.exec(error.found)?.[1]);
+    expect(encoded).toBeGreaterThan(0);
+    const resumed = JSON.parse(
+      (await picaso(["index", examples, "--store", store, "--json", "--passage-tokens", "64"])).stdout,
+    );
+    expect(resumed.passages.reused).toBeGreaterThanOrEqual(encoded);
   });
 
   it("answers from the documents with every method, and names its sources", async () => {

@@ -72,7 +72,7 @@ export async function ask(
   options: AskOptions = {},
 ): Promise<Answer> {
   const { method = "picaso-r", k = options.contexts?.length ?? 4 } = options;
-  checkRequest(question, method, k);
+  checkRequest(question, method, k, options.contexts);
   const model = modelOf(store);
   const clock = new Clock();
 
@@ -166,16 +166,13 @@ function setWeights(
   for (const context of contexts) context.weight = weights[ordered.indexOf(context.passage)]!;
 }
 
-function checkRequest(question: string, method: string, k: number): void {
-  const fail = (where: string, expected: string, found: unknown): never => {
-    throw new PicasoError("bad-argument", {
-      where,
-      expected,
-      found: String(found),
-      next: "Ask again with another value.",
-    });
+function checkRequest(question: string, method: string, k: number, contexts: readonly string[] = []): void {
+  const fail = (where: string, expected: string, found: unknown, next = "Ask again with another value."): never => {
+    throw new PicasoError("bad-argument", { where, expected, found: String(found), next });
   };
-  if (question.trim() === "") fail("question", "some text", "none");
+  if (question.trim() === "") fail("question", "some words", "none", 'Ask something, such as "Who built the bridge?".');
+  const twice = contexts.find((id, i) => contexts.indexOf(id) !== i);
+  if (twice !== undefined) fail("contexts", "each passage once", `${twice} twice`, "Name every passage once.");
   if (!answerMethods.includes(method as AnswerMethod)) fail("method", `one of ${answerMethods.join(", ")}`, method);
   if (!Number.isInteger(k) || k < 1) fail("k", "a whole number from 1", k);
 }

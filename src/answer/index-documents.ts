@@ -4,6 +4,7 @@
  * where it stopped.
  */
 import { createHash } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { PicasoError, throwIfAborted } from "../errors.js";
 import { contextTokens } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
@@ -13,9 +14,9 @@ import type { NewDocument, StateStore } from "../store/store.js";
 import { modelOf } from "./model-of.js";
 
 export interface IndexOptions {
-  /** Most tokens of a passage. @default 256 */
+  /** Most tokens of a passage's text. @default what the store was indexed with last, or 256 */
   passageTokens?: number;
-  /** Tokens of whole sentences repeated from the passage before. @default 0 */
+  /** Tokens of whole sentences repeated from the passage before. @default what the store was indexed with last, or 0 */
   overlap?: number;
   onProgress?: (progress: IndexProgress) => void;
   signal?: AbortSignal;
@@ -31,7 +32,13 @@ export interface IndexProgress {
 }
 
 export interface IndexReport {
-  documents: { added: number; changed: number; unchanged: number; removed: number };
+  /** `empty` documents have no text, and nothing of them is stored. */
+  documents: { added: number; changed: number; unchanged: number; removed: number; empty: number };
+  /** Files in the folders given whose format is not read. */
+  skipped: number;
+  settings: { passageTokens: number; overlap: number };
+  /** Whether the store's documents were cut otherwise before. */
+  recut: boolean;
   /** `reused` passages had their state in the store already. */
   passages: { encoded: number; reused: number };
   tokens: number;
@@ -40,8 +47,11 @@ export interface IndexReport {
   failures: { file: string; error: PicasoError }[];
 }
 
-/** Passages encoded together, and passages listed in one commit of the catalog. */
+/** Most passages encoded together; fewer where they take longer than this: what is not yet encoded can be lost. */
 const encodeGroup = 32;
+const encodeSeconds = 4;
+
+/** Passages listed in one commit of the catalog, or those of this time. */
 const commitGroup = 512;
 const commitSeconds = 15;
 
@@ -52,7 +62,7 @@ export async function indexDocuments(
   options: IndexOptions = {},
 ): Promise<IndexReport> {
   const run = new IndexRun(store, modelOf(store), options);
-  await run.scan(await findDocumentFiles(paths));
+  await run.scan(paths);
   await run.encode();
   await run.removeVanished(paths);
   await store.refreshIndex();
@@ -63,7 +73,10 @@ class IndexRun {
   private readonly start = performance.now();
   private readonly settings: { maxTokens: number; overlap: number };
   private readonly report: IndexReport = {
-    documents: { added: 0, changed: 0, unchanged: 0, removed: 0 },
+    documents: { added: 0, changed: 0, unchanged: 0, removed: 0, empty: 0 },
+    skipped: 0,
+    settings: { passageTokens: 0, overlap: 0 },
+    recut: false,
     passages: { encoded: 0, reused: 0 },
     tokens: 0,
     seconds: 0,
@@ -80,25 +93,36 @@ class IndexRun {
   private ready: NewDocument[] = [];
   private readyPassages = 0;
   private lastCommit = performance.now();
+  private groupSize = encodeGroup / 4;
 
   constructor(
     private readonly store: StateStore<LanguageModel>,
     private readonly model: LanguageModel,
     private readonly options: IndexOptions,
   ) {
-    this.settings = { maxTokens: options.passageTokens ?? 256, overlap: options.overlap ?? 0 };
+    const { passageTokens = 256, overlap = 0 } = store.passageSettings ?? {};
+    this.settings = { maxTokens: options.passageTokens ?? passageTokens, overlap: options.overlap ?? overlap };
     // Told before anything is read.
     checkPassageOptions(this.settings);
+    this.report.settings = { passageTokens: this.settings.maxTokens, overlap: this.settings.overlap };
   }
 
   /** Finds what is new, without computing any state. */
-  async scan(files: DocumentFile[]): Promise<void> {
+  async scan(paths: readonly string[]): Promise<void> {
+    const files = await findDocumentFiles(paths, { onSkipped: () => this.report.skipped++ });
+    const before = this.store.passageSettings;
+    await this.store.keepPassageSettings(this.report.settings);
     this.known = await this.store.documents();
+    this.report.recut = before !== undefined && !isDeepStrictEqual(before, this.report.settings) && this.known.size > 0;
     for (const [index, file] of files.entries()) {
       throwIfAborted(this.options.signal, "index");
       let changed = false;
       await this.reportingFailure(file, async () => {
         for await (const document of readDocuments(file)) {
+          if (document.text.trim() === "") {
+            this.report.documents.empty++;
+            continue;
+          }
           this.see(document);
           if (this.isUnchanged(document)) this.report.documents.unchanged++;
           else {
@@ -115,15 +139,26 @@ class IndexRun {
   /** Computes and stores what is new. */
   async encode(): Promise<void> {
     const failed = new Set(this.report.failures.map(({ file }) => file));
-    for (const file of this.changedFiles) {
-      if (failed.has(file.path)) continue;
-      await this.reportingFailure(file, async () => {
-        for await (const document of readDocuments(file)) {
-          if (!this.isUnchanged(document)) await this.add(document);
-        }
+    try {
+      for (const file of this.changedFiles) {
+        if (failed.has(file.path)) continue;
+        await this.reportingFailure(file, async () => {
+          for await (const document of readDocuments(file)) {
+            if (document.text.trim() !== "" && !this.isUnchanged(document)) await this.add(document);
+          }
+        });
+      }
+      await this.commit();
+    } catch (cause) {
+      if (!PicasoError.isInstance(cause) || cause.code !== "aborted") throw cause;
+      throw new PicasoError("aborted", {
+        where: this.store.directory,
+        expected: `${this.newPassages} new passages in the store`,
+        found: `an interruption after ${this.placed()}`,
+        next: "Run the same command again: it goes on from there.",
+        cause,
       });
     }
-    await this.commit();
   }
 
   /** Removes documents whose file, or place in a file, is gone from the given paths. */
@@ -146,7 +181,7 @@ class IndexRun {
     const passages: NewDocument["passages"] = [];
     for (const passage of this.split(document)) {
       passages.push(await this.place(passage));
-      if (this.waiting.size >= encodeGroup) await this.encodeWaiting();
+      if (this.waiting.size >= this.groupSize) await this.encodeWaiting();
     }
     this.ready.push({ source: document.source, file: document.file, signature: this.signature(document), passages });
     this.readyPassages += passages.length;
@@ -172,6 +207,7 @@ class IndexRun {
   private async encodeWaiting(): Promise<void> {
     const { signal } = this.options;
     throwIfAborted(signal, "index");
+    const start = performance.now();
     const batch = [...this.waiting];
     this.waiting = new Map();
     const states = await this.model.encodeMany(
@@ -183,6 +219,8 @@ class IndexRun {
       this.report.passages.encoded++;
       this.report.tokens += tokens.length;
     }
+    const seconds = (performance.now() - start) / 1000;
+    this.groupSize = Math.max(1, Math.min(encodeGroup, Math.round((batch.length * encodeSeconds) / seconds)));
     this.progress("encode", this.placed(), this.newPassages);
   }
 

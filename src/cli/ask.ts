@@ -23,10 +23,13 @@ Examples:
 export function askCommand(): Command {
   return new Command("ask")
     .description("answer a question from the store's passages")
-    .argument("<question>")
-    .option("-k <n>", "passages to retrieve (default: 4)", wholeNumber(1))
+    .argument("<question...>", "its words, best in quotes")
+    .option("-k <n>", "passages to retrieve (default: 4)", wholeNumber(1, 10_000))
     .addOption(
-      new Option("--method <method>", "how their states are composed; concat reads their text again, none ignores them")
+      new Option(
+        "--method <method>",
+        "how their states are composed; concat reads their text again, none uses no passage",
+      )
         .choices(["picaso-r", "picaso-s", "caso", "soup", "concat", "none"])
         .default("picaso-r"),
     )
@@ -39,7 +42,7 @@ export function askCommand(): Command {
     .option("--top-p <p>", "draw from the likeliest tokens of this total probability", numberWithin(1e-9, 1), 1)
     .option("--seed <n>", "makes draws repeatable", wholeNumber(0))
     .addHelpText("after", examples)
-    .action(async (question: string, _: unknown, command: Command) => {
+    .action(async (words: string[], _: unknown, command: Command) => {
       const flags = command.optsWithGlobals<AskFlags>();
       const reporter = reporterFor(flags);
       const signal = interruptSignal();
@@ -57,10 +60,13 @@ export function askCommand(): Command {
         streamed += piece;
         process.stdout.write(piece);
       };
-      const answer = await ask(store, question, {
+      const answer = await ask(store, words.join(" "), {
         ...{ k, method, contexts, maxTokens, temperature, topK, topP, seed, signal },
         ...(!flags.json && { onText }),
       });
+      if (answer.contexts.length === 0 && method !== "none") {
+        reporter.note("No passage of the store has a word of the question: the answer comes from the model alone.");
+      }
       reporter.result(answer, flags.quiet ? "\n" : `\n\n${describe(answer)}`);
       await store.close();
       await model.dispose();
@@ -79,7 +85,10 @@ function describe({ contexts, timings, tokens, method }: Answer): string {
   const { retrieveMs, loadMs, composeMs, prefillMs, firstTokenMs, totalMs } = timings;
   const stages = { retrieve: retrieveMs, load: loadMs, compose: composeMs, prefill: prefillMs };
   const times = Object.entries(stages).map(([stage, ms]) => `${stage} ${duration(ms / 1000)}`);
-  const read = `${tokens.prompt} tokens read, ${tokens.contexts} tokens of context ${method === "concat" ? "among them" : "not"}`;
+  const read =
+    method === "concat"
+      ? `${tokens.prompt} tokens read, ${tokens.contexts} of them passages`
+      : `${tokens.prompt} tokens read, ${tokens.contexts} came as states`;
   const heading = contexts.length === 0 ? "No passage was used.\n" : `Sources (${method}):\n`;
   return (
     `${heading}${lines.join("")}` +

@@ -29,8 +29,8 @@ Suites:
   needle     find planted facts among distractors (a WikiText token file as haystack)
   perplexity plain perplexity of a WikiText token file
 
-A run writes queries.jsonl, summary.json and report.html into --out; run again, it goes
-on where it stopped.
+A run writes queries.jsonl, summary.json, report.html and plots/*.svg into --out; run again,
+it goes on where it stopped.
 
 Examples:
   $ picaso eval wikitext --data wiki.test.tokens --queries 500
@@ -47,7 +47,11 @@ export function evalCommand(): Command {
     )
     .requiredOption("--data <file>", "data file, or hub:datasets/ORG/NAME/path/in/repo")
     .option("--out <dir>", "folder for the results (default: eval-SUITE)")
-    .option("-k <list>", "numbers of contexts, comma-separated", numberList, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    .addOption(
+      new Option("-k <list>", "numbers of contexts, comma-separated")
+        .argParser(numberList)
+        .default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "0 to 10"),
+    )
     .option("--methods <list>", "only these methods, comma-separated", (text) => text.split(",") as EvaluationMethod[])
     .option("--queries <n>", "queries drawn at random (default: all)", wholeNumber(1))
     .option("--seed <n>", "of everything drawn", wholeNumber(0), 0)
@@ -56,7 +60,11 @@ export function evalCommand(): Command {
       "wikitext: bm25, random, oracle; msmarco: given, bm25; qa: bm25, oracle, article, random",
     )
     .option("--passage-tokens <n>", "wikitext, needle: most tokens of a passage", wholeNumber(16), 128)
-    .option("--pool <files>", "wikitext: more files for the database", (text) => text.split(","), [])
+    .addOption(
+      new Option("--pool <files>", "wikitext: more files for the database, comma-separated")
+        .argParser((text) => text.split(","))
+        .default([], "none"),
+    )
     .option("--piconcat-most <n>", "largest k of piconcat-r, which costs k^2 passages", wholeNumber(0), 4)
     .option("--scatter <n>", "queries measured under random orders of their contexts", wholeNumber(0), 16)
     .option("--timings <n>", "queries timed one by one", wholeNumber(0), 8)
@@ -73,6 +81,7 @@ export function evalCommand(): Command {
         "layers",
         "conv",
         "codec",
+        "shared",
       ]),
     )
     .addHelpText("after", examples)

@@ -46,10 +46,14 @@ async function machine(): Promise<string> {
 
 async function cache(): Promise<string> {
   const folder = cacheFolder();
-  await mkdir(folder, { recursive: true });
-  const file = temporaryName(join(folder, "doctor"));
-  await writeFile(file, "");
-  await rm(file);
+  try {
+    await mkdir(folder, { recursive: true });
+    const file = temporaryName(join(folder, "doctor"));
+    await writeFile(file, "");
+    await rm(file);
+  } catch (error) {
+    throw new Error(`cannot be written (${(error as Error).message}); set PICASO_CACHE to another folder`);
+  }
   return `${folder} can be written`;
 }
 

@@ -20,9 +20,13 @@ export function gcCommand(): Command {
       const reporter = reporterFor(flags);
       const store = await openStore(flags);
       const report = await store.gc({ olderThanMs: flags.olderThan * 60_000 });
-      const { removed, bytes: freed, spared } = report;
-      const left = spared > 0 ? ` ${quantity(spared, "files")} younger than ${flags.olderThan} minutes stay.` : "";
-      reporter.result(report, `Removed ${quantity(removed, "files")}, ${bytes(freed)}.${left}\n`);
+      const { removed, bytes: freed, catalogBytes, spared } = report;
+      const age = quantity(flags.olderThan, "minutes");
+      const left = spared > 0 ? ` ${quantity(spared, "files")} changed in the last ${age} and stayed.` : "";
+      reporter.result(
+        report,
+        `Removed ${quantity(removed, "files")}, ${bytes(freed)}, and ${bytes(catalogBytes)} of the catalog's history.${left}\n`,
+      );
       await store.close();
     });
 }

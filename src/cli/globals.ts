@@ -1,5 +1,6 @@
 /** Options that every command takes, each with a twin in the environment; the flag wins. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { PicasoError } from "../errors.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { StateStore } from "../store/store.js";
 import { Reporter } from "./reporter.js";
@@ -18,22 +19,48 @@ export interface GlobalOptions {
 export function addGlobalOptions(root: Command): void {
   const option = (flags: string, text: string, name: string) => new Option(flags, text).env(`PICASO_${name}`);
   root
-    .addOption(option("--store <dir>", "folder of the state database", "STORE").default(".picaso"))
+    .addOption(option("--store <dir>", "folder of the state database", "STORE").default(".picaso").argParser(notEmpty))
     .addOption(option("--model <dir>", "model folder, or org/name on the hub (default: the bundled one)", "MODEL"))
     .addOption(option("--dtype <type>", "form of the weights", "DTYPE").choices(["f32"]).default("f32"))
     .addOption(option("--device <device>", "where the model runs", "DEVICE").choices(["cpu"]).default("cpu"))
     .addOption(
-      option("--threads <n>", "threads of the engine (default: all cores)", "THREADS").argParser(wholeNumber(1)),
+      option("--threads <n>", "threads of the engine (default: all cores)", "THREADS").argParser(wholeNumber(1, 256)),
     )
     .addOption(option("--json", "results as JSON, progress as JSON lines", "JSON"))
     .addOption(option("--quiet", "no progress and no remarks", "QUIET"))
     .addOption(option("--offline", "never ask the network", "OFFLINE"));
 }
 
-/** The signal that Ctrl-C fires; a second Ctrl-C ends the process at once. */
+const switches = ["JSON", "QUIET", "OFFLINE"].map((name) => `PICASO_${name}`);
+
+/**
+ * Makes the options' twins in the environment mean what they seem to: empty ones are unset, and 0, false, no and off
+ * turn a switch off. Throws `bad-argument` for a switch of another value.
+ */
+export function readEnvironment(environment: NodeJS.ProcessEnv): void {
+  for (const [name, value] of Object.entries(environment)) {
+    if (!name.startsWith("PICASO_")) continue;
+    if (value?.trim() === "") delete environment[name];
+    else if (switches.includes(name)) readSwitch(environment, name, value!.trim().toLowerCase());
+  }
+}
+
+function readSwitch(environment: NodeJS.ProcessEnv, name: string, value: string): void {
+  if (["0", "false", "no", "off"].includes(value)) delete environment[name];
+  else if (!["1", "true", "yes", "on"].includes(value)) {
+    throw new PicasoError("bad-argument", {
+      where: name,
+      expected: "1 or 0",
+      found: JSON.stringify(value),
+      next: "Set it to 1, or unset it.",
+    });
+  }
+}
+
+/** The signal that Ctrl-C or a request to terminate fires; a second one ends the process at once. */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
-  process.once("SIGINT", () => controller.abort());
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => controller.abort());
   return controller.signal;
 }
 
@@ -66,15 +93,21 @@ export async function openStore(globals: GlobalOptions): Promise<StateStore> {
   return StateStore.open(globals.store);
 }
 
-/** A commander parser for whole numbers from `least`. */
-export function wholeNumber(least: number): (text: string) => number {
+/** A commander parser for whole numbers from `least` to `most`. */
+export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
-    const value = Number(text);
-    if (!Number.isSafeInteger(value) || value < least) {
-      throw new InvalidArgumentError(`expected a whole number from ${least}.`);
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (!Number.isSafeInteger(value) || value < least || value > most) {
+      const range = most === Number.MAX_SAFE_INTEGER ? `from ${least}` : `from ${least} to ${most}`;
+      throw new InvalidArgumentError(`expected a whole number ${range}.`);
     }
     return value;
   };
+}
+
+function notEmpty(text: string): string {
+  if (text.trim() === "") throw new InvalidArgumentError("expected the path of a folder.");
+  return text;
 }
 
 /** A commander parser for numbers in a range, both ends included. */

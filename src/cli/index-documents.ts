@@ -1,18 +1,20 @@
 import { Command, Option } from "commander";
 import type { IndexReport } from "../answer/index-documents.js";
-import { duration, quantity } from "./format.js";
+import { bytes, duration, quantity } from "./format.js";
 import { type GlobalOptions, interruptSignal, loadModel, reporterFor, wholeNumber } from "./globals.js";
 
 interface IndexFlags extends GlobalOptions {
-  passageTokens: number;
-  overlap: number;
+  passageTokens?: number;
+  overlap?: number;
   codec?: "f32" | "bf16";
 }
 
 const examples = `
 Reads .txt, .md, .html and .jsonl files; folders are read recursively. Run it again
 after documents changed: only what is new is computed. It can be interrupted at any
-moment and goes on where it stopped.
+moment and goes on where it stopped. The store remembers --passage-tokens and
+--overlap; other values later cut the documents that are named anew. Exit code 1 if
+a file could not be read; all others are indexed.
 
 Examples:
   $ picaso index docs/ notes.md
@@ -22,8 +24,8 @@ export function indexCommand(): Command {
   return new Command("index")
     .description("read documents into the store: each passage becomes a state")
     .argument("<path...>", "files and folders")
-    .option("--passage-tokens <n>", "most tokens of a passage", wholeNumber(1), 256)
-    .option("--overlap <n>", "tokens of whole sentences repeated from the passage before", wholeNumber(0), 0)
+    .option("--passage-tokens <n>", "most tokens of a passage's text (default: 256)", wholeNumber(16))
+    .option("--overlap <n>", "tokens of whole sentences repeated from the passage before (default: 0)", wholeNumber(0))
     .addOption(
       new Option("--codec <codec>", "how a new store keeps its states (default: bf16)").choices(["f32", "bf16"]),
     )
@@ -50,22 +52,31 @@ export function indexCommand(): Command {
       reporter.progressDone();
       const failures = report.failures.map(({ file, error }) => ({ file, code: error.code, message: error.message }));
       for (const { message } of failures) process.stderr.write(`picaso: ${message}\n`);
-      reporter.result({ ...report, failures }, describe(report, flags.store));
+      const { states, stateBytes } = await store.stats();
+      reporter.result(
+        { ...report, failures },
+        `${describe(report)}The store ${flags.store} holds ${quantity(states, "states")}, ${bytes(stateBytes)}.\n`,
+      );
       if (failures.length > 0) process.exitCode = 1;
       await store.close();
       await model.dispose();
     });
 }
 
-function describe({ documents, passages, tokens, seconds, failures }: IndexReport, store: string): string {
-  const counts = (["added", "changed", "unchanged", "removed"] as const)
+function describe({ documents, skipped, passages, settings, recut, tokens, seconds, failures }: IndexReport): string {
+  const counts = (["added", "changed", "unchanged", "removed", "empty"] as const)
     .filter((kind) => documents[kind] > 0)
     .map((kind) => `${documents[kind].toLocaleString("en")} ${kind}`);
   const rate = passages.encoded > 0 ? ` (${quantity(tokens / seconds, "tokens")}/s)` : "";
   const reused = passages.reused > 0 ? `, ${quantity(passages.reused, "passages")} known already` : "";
-  const failed = failures.length > 0 ? `, ${quantity(failures.length, "files")} not readable` : "";
+  if (failures.length > 0) counts.push(`${quantity(failures.length, "files")} not readable`);
+  const others = skipped > 0 ? ` ${quantity(skipped, "files")} of other kinds passed over.` : "";
+  const { passageTokens, overlap } = settings;
+  const cut = recut
+    ? `Documents are now cut into passages of up to ${passageTokens} tokens, overlap ${overlap}.\n`
+    : "";
   return (
-    `Documents: ${counts.join(", ") || "none found"}${failed}.\n` +
-    `Encoded ${quantity(passages.encoded, "passages")}${reused} in ${duration(seconds)}${rate}, into ${store}.\n`
+    `${cut}Documents: ${counts.join(", ") || "none found"}.${others}\n` +
+    `Encoded ${quantity(passages.encoded, "passages")}${reused} in ${duration(seconds)}${rate}.\n`
   );
 }

@@ -32,6 +32,7 @@ export function lsCommand(): Command {
           shortPath(source) + (whole ? "" : "  (states are missing: index it again)"),
         ]);
         reporter.result(documents, table([["passages", "source"], ...rows]));
+        if (documents.length === 0) reporter.note("The store is empty: `picaso index PATH...` fills it.");
       }
       await store.close();
     });

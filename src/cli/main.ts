@@ -7,7 +7,7 @@ import { askCommand } from "./ask.js";
 import { doctorCommand } from "./doctor.js";
 import { evalCommand } from "./eval.js";
 import { gcCommand } from "./gc.js";
-import { addGlobalOptions } from "./globals.js";
+import { addGlobalOptions, readEnvironment } from "./globals.js";
 import { indexCommand } from "./index-documents.js";
 import { lsCommand } from "./ls.js";
 import { modelCommand } from "./model.js";
@@ -25,14 +25,20 @@ At question time the states of the best passages are composed into one, in no
 particular order, and the answer starts from there: nothing is read again.
 
   picaso index docs/              read documents into the store
-  picaso ask "Who built it?"      answer from them`;
+  picaso ask "Who built it?"      answer from them
 
-function program(): Command {
+Options that all commands share can be set in the environment too, as
+PICASO_STORE, PICASO_THREADS and so on; the option wins. Compiled models are
+kept in PICASO_CACHE. Exit codes: 0 done, 1 failed, 2 bad usage.`;
+
+function program({ json }: { json: boolean }): Command {
   const root = new Command("picaso")
     .description(introduction)
     .version(version)
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError("Run the command with --help to see what it takes.")
+    // With --json, bad usage is told as an object below.
+    .configureOutput(json ? { writeErr: () => {} } : {})
     .exitOverride();
   addGlobalOptions(root);
   const commands = [
@@ -58,18 +64,24 @@ function program(): Command {
 async function main(): Promise<number> {
   // A reader that has seen enough, as in `picaso ls | head`, is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  const tell = (error: object) => process.stderr.write(`${JSON.stringify({ error })}\n`);
+  let json = process.argv.includes("--json");
   try {
-    await program().parseAsync(process.argv);
+    readEnvironment(process.env);
+    json ||= process.env.PICASO_JSON !== undefined;
+    await program({ json }).parseAsync(process.argv);
     return process.exitCode === undefined ? 0 : Number(process.exitCode);
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (!PicasoError.isInstance(error)) throw error;
-    if (process.argv.includes("--json")) {
-      process.stderr.write(`${JSON.stringify({ error: { code: error.code, ...error.details, cause: undefined } })}\n`);
-    } else {
-      process.stderr.write(`picaso: ${error.message}\n`);
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return 0;
+      if (json) tell({ code: "bad-argument", message: error.message.replace(/^error: /, "") });
+      return 2;
     }
-    return error.code === "bad-argument" ? 2 : 1;
+    if (!PicasoError.isInstance(error)) throw error;
+    const { code, message, details } = error;
+    if (json) tell({ code, message, ...details, cause: undefined });
+    else process.stderr.write(`picaso: ${message}\n`);
+    return code === "bad-argument" ? 2 : 1;
   }
 }
 

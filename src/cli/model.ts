@@ -12,7 +12,7 @@ export function modelCommand(): Command {
 function inspectCommand(): Command {
   return new Command("inspect")
     .description("what a model folder holds, its fingerprint and the size of its states")
-    .argument("[dir]", "model folder (default: --model)")
+    .argument("[dir]", "model folder, or org/name on the hub (default: --model)")
     .action(async (directory: string | undefined, _: unknown, command: Command) => {
       const flags = command.optsWithGlobals<GlobalOptions>();
       const reporter = reporterFor(flags);
@@ -20,7 +20,11 @@ function inspectCommand(): Command {
         import("../model/inspect.js"),
         import("../model/bundled.js"),
       ]);
-      const report = await inspectModel(directory ?? flags.model ?? bundledModel);
+      const report = await inspectModel(directory ?? flags.model ?? bundledModel, {
+        offline: flags.offline,
+        onProgress: ({ done, total }) => reporter.progress("downloading", { done, total, unit: "bytes" }),
+      });
+      reporter.progressDone();
       const { config: c, state } = report;
       const rows = [
         ["folder", report.directory],
@@ -29,13 +33,17 @@ function inspectCommand(): Command {
         ["layers", `${c.layers} of width ${c.hiddenSize}, inner width ${c.innerSize}`],
         ["heads", `${c.heads} of ${c.headDim}, state size ${c.stateSize}, ${c.groups} group${c.groups > 1 ? "s" : ""}`],
         ["vocabulary", `${c.vocabSize.toLocaleString("en")}${c.tiedEmbeddings ? ", tied embeddings" : ""}`],
-        ["time steps", `${c.timeStepLimit[0]} to ${c.timeStepLimit[1]}`],
+        ["time steps", timeSteps(c.timeStepLimit)],
         ["one state", `${bytes(state.f32)} as f32, ${bytes(state.bf16)} as bf16`],
         ["question", JSON.stringify(report.form.questionTemplate)],
         ["compiled", report.compiled ?? "not yet"],
       ];
       reporter.result(report, table(rows));
     });
+}
+
+function timeSteps([least, most]: readonly [number, number]): string {
+  return most === Number.POSITIVE_INFINITY ? `from ${least}, no upper limit` : `${least} to ${most}`;
 }
 
 function compileCommand(): Command {

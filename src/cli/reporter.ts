@@ -13,8 +13,9 @@ export interface Progress {
   figures?: Record<string, number>;
 }
 
-/** Seconds between lines of progress where there is no terminal. */
+/** Seconds between lines of progress for people where there is no terminal, and for programs. */
 const lineInterval = 5;
+const jsonInterval = 0.1;
 
 export class Reporter {
   private readonly json: boolean;
@@ -53,6 +54,10 @@ export class Reporter {
       this.lastLine = now;
     }
     if (this.json) {
+      const isDue =
+        now - this.lastLine >= jsonInterval || this.lastLine === this.since || progress.done === progress.total;
+      if (!isDue) return;
+      this.lastLine = now;
       process.stderr.write(`${JSON.stringify({ progress: label, ...progress, ...this.pace(progress, now) })}\n`);
     } else if (process.stderr.isTTY) {
       this.drawBar(progress, now);
@@ -93,11 +98,13 @@ export class Reporter {
 
   private describe(progress: Progress, now: number): string {
     const { perSecond, secondsLeft } = this.pace(progress, now);
-    const done = `${quantity(progress.done, progress.unit)} of ${quantity(progress.total, progress.unit)}`;
+    const { unit } = progress;
+    const amount = unit === "bytes" ? quantity(progress.done, unit) : progress.done.toLocaleString("en");
     const figures = Object.entries(progress.figures ?? {}).map(([name, value]) => `, ${name} ${figure(value)}`);
-    const rate = perSecond < 1 ? `${duration(1 / perSecond)} each` : `${quantity(perSecond, progress.unit)}/s`;
-    const pace = perSecond ? `, ${rate}, ${duration(secondsLeft)} left` : "";
-    return `${done}${figures.join("")}${pace}`;
+    const done = `${amount} of ${quantity(progress.total, unit)}${figures.join("")}`;
+    if (!perSecond) return done;
+    const rate = perSecond < 1 ? `${duration(1 / perSecond)} each` : `${quantity(perSecond, unit)}/s`;
+    return `${done}, ${rate}, ${duration(secondsLeft)} left`;
   }
 
   private pace({ done, total }: Progress, now: number): { perSecond: number; secondsLeft: number } {

@@ -16,7 +16,9 @@ export function verifyCommand(): Command {
       reporter.progressDone();
       const lines = report.problems.map(({ id, source, problem }) => `${id}  ${shortPath(source)}: ${problem}\n`);
       const checked = `${quantity(report.passages, "passages")} in ${quantity(report.states, "states")}`;
-      const orphans = report.orphans.length > 0 ? ` ${report.orphans.length} orphans wait for \`picaso gc\`.` : "";
+      const { length: left } = report.orphans;
+      const orphans =
+        left > 0 ? ` For \`picaso gc\` to remove: ${quantity(left, "files")} that nothing refers to.` : "";
       const verdict = lines.length === 0 ? "all whole" : `${lines.length} wrong; index their documents again`;
       reporter.result(report, `${lines.join("")}${checked}: ${verdict}.${orphans}\n`);
       if (lines.length > 0) process.exitCode = 1;

@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { writeWhole } from "../cache.js";
 import { PicasoError } from "../errors.js";
 import type { LanguageModel } from "../model/language-model.js";
-import type { Codec } from "../state/codec.js";
+import { type Codec, codecNames } from "../state/codec.js";
 import type { Adjustment } from "./adjustment.js";
 import { type Evaluated, type EvaluateOptions, planOf, settingsOf } from "./evaluate-suite.js";
 import type { EvaluationMethod } from "./methods.js";
+import type { EvaluationContext, EvaluationQuery } from "./query.js";
 import { readSuite, type SuiteOptions } from "./read-suite.js";
 import { interval } from "./report/rows.js";
 import { runEvaluation } from "./run.js";
@@ -15,7 +16,7 @@ import { type MethodSummary, summarize } from "./summary.js";
 interface Variant {
   name: string;
   suite?: Partial<SuiteOptions>;
-  adjustment?: Adjustment;
+  adjustment?: Adjustment | ((queries: readonly EvaluationQuery[]) => Adjustment);
   codec?: Codec;
 }
 
@@ -39,8 +40,28 @@ export const ablations: Record<string, (model: LanguageModel) => Variant[]> = {
   },
   conv: () =>
     (["mean", "last", "zero"] as const).map((choice) => ({ name: choice, adjustment: { kind: "conv", choice } })),
-  codec: () => (["f32", "bf16"] as const).map((codec) => ({ name: codec, codec })),
+  codec: () => codecNames.map((codec) => ({ name: codec, codec })),
+  /** Weights that sum to more than one count what all contexts have in common more than once. */
+  shared: () => [
+    { name: "as composed" },
+    { name: "weights sum to one", adjustment: { kind: "sum-to-one" } },
+    {
+      name: "shared part once",
+      adjustment: (queries) => ({ kind: "shared-once", sample: sampleContexts(queries, 96) }),
+    },
+  ],
 };
+
+/** The least similar contexts of evenly spaced queries. */
+function sampleContexts(queries: readonly EvaluationQuery[], most: number): EvaluationContext[] {
+  const step = Math.max(1, queries.length / most);
+  const chosen = new Map<string, EvaluationContext>();
+  for (let i = 0; i < queries.length; i += step) {
+    const context = queries[Math.floor(i)]!.contexts.at(-1);
+    if (context) chosen.set(context.id, context);
+  }
+  return [...chosen.values()];
+}
 
 export async function runAblation(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {
   const kind = options.ablation ?? "";
@@ -59,7 +80,7 @@ export async function runAblation(model: LanguageModel, options: EvaluateOptions
     const queries = await readSuite(model, { ...options, ...suite });
     const results = await runEvaluation(model, queries, {
       out: join(options.out, name.replaceAll(" ", "-")),
-      plan: { ...plan, adjustment },
+      plan: { ...plan, adjustment: typeof adjustment === "function" ? adjustment(queries) : adjustment },
       codec,
       workers: options.workers,
       settings: { ...settingsOf(options), ablation: kind, variant: name },

@@ -1,4 +1,5 @@
 /** The states of contexts, each computed once while it stays in memory: the offline side of an evaluation. */
+import { compose } from "../compose/compose.js";
 import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { Codec } from "../state/codec.js";
@@ -8,13 +9,11 @@ import type { EvaluationContext } from "./query.js";
 export class ContextStates {
   /** Least recently used first. */
   private readonly states = new Map<string, ContextState>();
+  private readonly means = new WeakMap<readonly EvaluationContext[], Promise<ContextState>>();
   private readonly capacity: number;
   private readonly codec: Codec;
-  /** Tokens read into states so far. */
-  tokens = 0;
-  seconds = 0;
 
-  /** Keeps about `memory` bytes of states; `codec` passes each through its stored form. */
+  /** Keeps about `memory` bytes of states; {@link stored} passes them through `codec`. */
   constructor(
     private readonly model: LanguageModel,
     { memory = 2e9, codec = "f32" }: { memory?: number; codec?: Codec } = {},
@@ -24,20 +23,17 @@ export class ContextStates {
     this.codec = codec;
   }
 
-  /** The states of these contexts, in their order. */
+  /** The states of these contexts as they were read, in their order. */
   async get(contexts: readonly EvaluationContext[], signal?: AbortSignal): Promise<ContextState[]> {
     const missing = [...new Map(contexts.map((context) => [context.id, context])).values()].filter(
       ({ id }) => !this.states.has(id),
     );
-    const start = performance.now();
     const begin = beginning(this.model);
-    const onTokens = (tokens: number) => {
-      this.tokens += tokens;
-    };
-    const requests = missing.map(({ tokens }) => [...begin, ...tokens]);
-    const encoded = await this.model.encodeMany(requests, { signal, onTokens });
-    this.seconds += (performance.now() - start) / 1000;
-    const fresh = new Map(missing.map(({ id }, i) => [id, this.stored(encoded[i]!)]));
+    const fresh = new Map<string, ContextState>();
+    // One by one: in a batch the last digit can depend on what else is in it, and so on what was known before.
+    for (const { id, tokens } of missing) {
+      fresh.set(id, await this.model.encode([...begin, ...tokens], { signal }));
+    }
     const found = contexts.map(({ id }) => fresh.get(id) ?? this.states.get(id)!);
     for (const [i, { id }] of contexts.entries()) {
       this.states.delete(id);
@@ -50,7 +46,21 @@ export class ContextStates {
     return found;
   }
 
-  private stored(state: ContextState): ContextState {
-    return this.codec === "f32" ? state : ContextState.fromBytes(state.toBytes(this.codec));
+  /** The mean state of a sample of contexts, computed once. */
+  mean(sample: readonly EvaluationContext[], signal?: AbortSignal): Promise<ContextState> {
+    const known = this.means.get(sample);
+    const mean = known ?? this.get(sample, signal).then((states) => compose(states, "soup"));
+    this.means.set(sample, mean);
+    return mean;
+  }
+
+  /** Whether what comes out of the database differs from what was read. */
+  get isLossy(): boolean {
+    return this.codec !== "f32";
+  }
+
+  /** A state as the database would give it back. */
+  stored(state: ContextState): ContextState {
+    return this.isLossy ? ContextState.fromBytes(state.toBytes(this.codec)) : state;
   }
 }

@@ -11,6 +11,7 @@ import { type EvaluationMethod, evaluationMethods } from "./methods.js";
 import { measurePerplexity } from "./perplexity.js";
 import type { EvaluationQuery } from "./query.js";
 import { readSuite, type SuiteOptions } from "./read-suite.js";
+import { figuresOf } from "./report/figures.js";
 import { reportPage } from "./report/html.js";
 import { summaryRows } from "./report/rows.js";
 import { runEvaluation } from "./run.js";
@@ -68,7 +69,7 @@ export async function evaluateSuite(model: LanguageModel, options: EvaluateOptio
   return writeResults(model, options, queries, results, settings);
 }
 
-/** Measures what is not per query, and writes summary.json and report.html. */
+/** Measures what is not per query, and writes summary.json, report.html and plots/. */
 async function writeResults(
   model: LanguageModel,
   options: EvaluateOptions,
@@ -76,10 +77,9 @@ async function writeResults(
   results: readonly QueryResult[],
   settings: Record<string, unknown>,
 ): Promise<Evaluated> {
-  const { methods } = planOf(options);
   const states = new ContextStates(model);
   const sample = queries.filter(({ contexts }) => contexts.length > 0).slice(0, options.timings);
-  const timings = await measureTimings(model, states, sample, methods, options.ks, options.signal);
+  const timings = await measureTimings(model, states, sample, planOf(options), options.signal);
   const pictures = await Promise.all(
     (["caso", "picaso-s"] as const).map((method) =>
       measureWeights(states, queries.slice(0, Math.max(16, options.scatter)), method, pictureContexts),
@@ -90,7 +90,9 @@ async function writeResults(
   const json = { settings, model: model.fingerprint, ...summary, timings, weights };
   await writeWhole(join(options.out, "summary.json"), `${JSON.stringify(json, null, 1)}\n`);
   const title = `picaso eval ${options.suite}`;
-  await writeWhole(join(options.out, "report.html"), reportPage({ title, settings, summary, timings, weights }));
+  const figures = figuresOf({ summary, timings, weights });
+  for (const { name, svg } of figures) await writeWhole(join(options.out, "plots", `${name}.svg`), `${svg}\n`);
+  await writeWhole(join(options.out, "report.html"), reportPage({ title, settings, summary, timings, figures }));
   return { json, rows: summaryRows(summary, timings) };
 }
 

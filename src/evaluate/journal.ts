@@ -1,6 +1,6 @@
 /**
- * The results of a run, a JSON line per query, in the order of the queries. A run that was interrupted goes on behind
- * the last whole line; the first line says what the run is, so that different runs are never mixed.
+ * The results of a run, a JSON line per query, in the order in which they were measured. A run that was interrupted goes
+ * on behind the last whole line; the first line says what the run is, so that different runs are never mixed.
  */
 import { mkdir, open, readFile, truncate } from "node:fs/promises";
 import { dirname } from "node:path";

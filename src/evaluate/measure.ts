@@ -1,23 +1,20 @@
 /**
- * All methods on one query: makes the states to start from, each distinct one once, and scores the target from all of
- * them in common batches.
+ * All methods on one query: makes the states to start from, each distinct one once, and scores the target from them in
+ * common batches.
  */
 import { compose } from "../compose/compose.js";
+import { groupByLength, mostSequences } from "../model/batch.js";
 import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { ContextState } from "../state/context-state.js";
-import { type Adjustment, adjust } from "./adjustment.js";
+import { type Adjustment, adjustedComposition } from "./adjustment.js";
 import type { ContextStates } from "./context-states.js";
-import { contextCounts, contextsRead, type EvaluationMethod, type Start, startKey, startOf } from "./methods.js";
+import { type Cells, cellsOf, contextsRead, type EvaluationMethod, type Start, startKey, startOf } from "./methods.js";
 import type { EvaluationQuery } from "./query.js";
 import { readOrders } from "./read-orders.js";
+import { smallBatches } from "./small-batches.js";
 
-export interface Plan {
-  methods: readonly EvaluationMethod[];
-  /** Numbers of contexts; a query with fewer is measured up to what it has. */
-  ks: readonly number[];
-  /** Largest k of `piconcat-r`, whose cost grows with its square. */
-  piconcatMost: number;
+export interface Plan extends Cells {
   /** Generates a greedy answer of at most this many tokens; 0 for none. */
   answerTokens: number;
   /** Changes a composed state before it is used, for ablations. */
@@ -42,17 +39,17 @@ export async function measureMethods(
   plan: Plan,
   signal?: AbortSignal,
 ): Promise<Measurement[]> {
-  const jobs = plan.methods.flatMap((method) =>
-    contextCounts(method, plan.ks)
-      .filter((k) => k <= query.contexts.length && (method !== "piconcat-r" || k <= plan.piconcatMost))
-      .map((k) => ({ method, k, start: startOf(method, k) })),
-  );
-  const distinct = new Map(jobs.map(({ start }) => [startKey(start), start]));
+  const exact = !states.isLossy && !plan.adjustment;
+  const jobs = cellsOf(plan, query.contexts.length).map(({ method, k }) => {
+    const start = startOf(method, k);
+    return { method, k, start, key: startKey(start, exact) };
+  });
+  const distinct = new Map(jobs.map(({ key, start }) => [key, start]));
   const outcomes = await measureStarts(model, states, query, [...distinct.values()], plan, signal);
   const byKey = new Map([...distinct.keys()].map((key, i) => [key, outcomes[i]!]));
-  return jobs.map(({ method, k, start }) => {
+  return jobs.map(({ method, k, start, key }) => {
     const read = contextsRead(start).reduce((total, rank) => total + query.contexts[rank]!.tokens.length, 0);
-    return { method, k, tokensRead: read + query.prompt.length, ...byKey.get(startKey(start))! };
+    return { method, k, tokensRead: read + query.prompt.length, ...byKey.get(key)! };
   });
 }
 
@@ -72,38 +69,46 @@ export async function measureStarts(
 ): Promise<Outcome[]> {
   const most = Math.max(0, ...starts.map(contextsUsed));
   const single = await contextStates.get(query.contexts.slice(0, most), signal);
+  const stored = single.map((state) => contextStates.stored(state));
   const orders = starts.flatMap((start) => (start.kind === "read" ? start.orders : []));
   const read = await readOrders(model, query.contexts, single, orders, signal);
+  const shared = adjustment?.kind === "shared-once" ? await contextStates.mean(adjustment.sample, signal) : undefined;
 
   const makeState = (start: Start): ContextState | undefined => {
     if (start.kind === "none") return undefined;
-    const chosen = start.kind === "composed" ? start.order.map((rank) => single[rank]!) : [];
     if (start.kind === "read") {
       const finals = start.orders.map((order) => read.get(String(order))!);
       return finals.length === 1 ? finals[0] : compose(finals, "soup");
     }
-    const composed = compose(chosen, start.method);
-    return adjustment ? adjust(adjustment, composed, chosen) : composed;
+    const chosen = start.order.map((rank) => stored[rank]!);
+    if (!adjustment) return compose(chosen, start.method);
+    return adjustedComposition(adjustment, chosen, start.method, shared);
   };
-  const requests = starts.map((start) => {
-    const begin = start.kind === "none" ? beginning(model) : [];
-    return { prompt: [...begin, ...query.prompt], state: makeState(start) };
-  });
-  const losses = await model.score(
-    requests.map(({ prompt, state }) => ({ tokens: [...prompt, ...query.target], state, from: prompt.length })),
-    { signal },
-  );
-  const answers =
-    answerTokens > 0
-      ? await model.generateMany(
-          requests.map(({ prompt, state }) => ({ tokens: prompt, state })),
-          { maxTokens: answerTokens, stop: model.form.stop, signal },
-        )
-      : null;
-  return losses.map((each, i) => ({
-    loss: each.reduce((total, loss) => total + loss, 0),
-    ...(answers && { answer: answers[i]!.trim() }),
-  }));
+  const prompts = starts.map(({ kind }) => [...(kind === "none" ? beginning(model) : []), ...query.prompt]);
+  const sequences = prompts.map((prompt) => ({ tokens: [...prompt, ...query.target] }));
+  const outcomes = new Array<Outcome>(starts.length);
+  // States are made a batch at a time: those of all starts together would be many times the model's size. Answers are
+  // written token by token, where only large batches use the engine well.
+  const groups = answerTokens > 0 ? groupByLength(sequences, mostSequences(model.stateShape)) : smallBatches(sequences);
+  for (const group of groups) {
+    const states = group.map((index) => makeState(starts[index]!));
+    const losses = await model.score(
+      group.map((index, i) => ({ ...sequences[index]!, state: states[i], from: prompts[index]!.length })),
+      { signal },
+    );
+    const answers =
+      answerTokens > 0
+        ? await model.generateMany(
+            group.map((index, i) => ({ tokens: prompts[index]!, state: states[i] })),
+            { maxTokens: answerTokens, stop: model.form.stop, signal },
+          )
+        : null;
+    for (const [i, index] of group.entries()) {
+      const loss = losses[i]!.reduce((total, each) => total + each, 0);
+      outcomes[index] = { loss, ...(answers && { answer: answers[i]!.trim() }) };
+    }
+  }
+  return outcomes;
 }
 
 /** One more than the highest rank that a start uses. */

@@ -24,6 +24,14 @@ export const evaluationMethods = [
  */
 export type EvaluationMethod = (typeof evaluationMethods)[number];
 
+export interface Cells {
+  methods: readonly EvaluationMethod[];
+  /** Numbers of contexts; a query with fewer is measured up to what it has. */
+  ks: readonly number[];
+  /** Largest k of `piconcat-r`, whose cost grows with its square. */
+  piconcatMost: number;
+}
+
 /** How the state to start from comes about. */
 export type Start =
   /** No context at all. */
@@ -57,16 +65,19 @@ export function startOf(method: EvaluationMethod, k: number): Start {
   }
 }
 
-/** Equal for starts that are the same state, so that it is made and scored once. */
-export function startKey(start: Start): string {
+/**
+ * Equal for starts that are the same state, so that it is made and scored once. `exact` says that composed states are
+ * made of the contexts' states just as they were read, and not changed afterwards.
+ */
+export function startKey(start: Start, exact: boolean): string {
   if (start.kind === "none") return "none";
+  const composed = exact ? "single" : "composed single";
   if (start.kind === "read") {
-    // Reading a single context gives the state that is stored for it.
     const orders = start.orders.map(String).sort();
     return start.orders[0]!.length === 1 ? `single ${orders[0]}` : `read ${orders.join(" ")}`;
   }
   const { method, order } = start;
-  if (order.length === 1) return `single ${order}`;
+  if (order.length === 1) return `${composed} ${order}`;
   // Two contexts have two orders, which are rotations of each other.
   const isSame = method === "picaso-r" && order.length === 2;
   return `${isSame ? "picaso-s" : method} ${order}`;
@@ -77,9 +88,19 @@ export function contextsRead(start: Start): number[] {
   return start.kind === "read" ? start.orders.flat() : [];
 }
 
-/** Which k a method is run at, of those wanted: `none` is k = 0 and `best-1` is k = 1. */
-export function contextCounts(method: EvaluationMethod, wanted: readonly number[]): number[] {
-  if (method === "none") return [0];
-  if (method === "best-1") return [1];
-  return wanted.filter((k) => k > 0);
+/** What is measured of a query with so many contexts: `none` at k = 0, `best-1` at k = 1, the others at each k. */
+export function cellsOf(
+  { methods, ks, piconcatMost }: Cells,
+  contexts: number,
+): { method: EvaluationMethod; k: number }[] {
+  const counts = (method: EvaluationMethod) => {
+    if (method === "none") return [0];
+    if (method === "best-1") return [1];
+    return ks.filter((k) => k > 0 && (method !== "piconcat-r" || k <= piconcatMost));
+  };
+  return methods.flatMap((method) =>
+    counts(method)
+      .filter((k) => k <= contexts)
+      .map((k) => ({ method, k })),
+  );
 }

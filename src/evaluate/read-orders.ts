@@ -1,10 +1,11 @@
 /**
  * States after reading contexts one behind the other, for many orders at once: orders share their beginnings, so that
- * each distinct beginning is read once, and all of one length go through the model together.
+ * each distinct beginning is read once.
  */
 import type { LanguageModel } from "../model/language-model.js";
 import type { ContextState } from "../state/context-state.js";
 import type { EvaluationContext } from "./query.js";
+import { smallBatches } from "./small-batches.js";
 
 /**
  * The state after each order. `single` are the contexts' own states, each read from the beginning of a sequence, by
@@ -33,8 +34,16 @@ export async function readOrders(
       tokens: contexts[order.at(-1)!]!.tokens,
       state: level.get(String(order.slice(0, -1)))!,
     }));
-    const states = await model.readMany(requests, { signal });
-    level = new Map([...beginnings.keys()].map((key, i) => [key, states[i]!]));
+    const keys = [...beginnings.keys()];
+    const states = new Map<string, ContextState>();
+    for (const batch of smallBatches(requests)) {
+      const read = await model.readMany(
+        batch.map((index) => requests[index]!),
+        { signal },
+      );
+      for (const [i, index] of batch.entries()) states.set(keys[index]!, read[i]!);
+    }
+    level = states;
     keep(level, wanted, results);
   }
   return results;

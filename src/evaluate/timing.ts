@@ -3,11 +3,12 @@
  * the first answer token. One query at a time, methods interleaved, so that all meet the same machine.
  */
 import { compose } from "../compose/compose.js";
+import { throwIfAborted } from "../errors.js";
 import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { ContextState } from "../state/context-state.js";
 import type { ContextStates } from "./context-states.js";
-import { contextCounts, type EvaluationMethod, type Start, startOf } from "./methods.js";
+import { type Cells, cellsOf, type EvaluationMethod, type Start, startOf } from "./methods.js";
 import type { EvaluationQuery } from "./query.js";
 
 export interface Timing {
@@ -22,17 +23,15 @@ export async function measureTimings(
   model: LanguageModel,
   states: ContextStates,
   queries: readonly EvaluationQuery[],
-  methods: readonly EvaluationMethod[],
-  ks: readonly number[],
+  plan: Cells,
   signal?: AbortSignal,
 ): Promise<Timing[]> {
-  const cells = methods.flatMap((method) =>
-    contextCounts(method, ks).map((k) => ({ method, k, times: [] as number[] })),
-  );
+  const cells = cellsOf(plan, Number.POSITIVE_INFINITY).map((cell) => ({ ...cell, times: [] as number[] }));
   for (const query of queries) {
     const single = await states.get(query.contexts, signal);
     for (const { method, k, times } of cells) {
       if (k > query.contexts.length) continue;
+      throwIfAborted(signal, "timing");
       const start = performance.now();
       await firstToken(model, query, startOf(method, k), single);
       times.push(performance.now() - start);

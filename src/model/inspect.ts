@@ -1,5 +1,7 @@
 /** A model folder described, without running it. */
 import { access } from "node:fs/promises";
+import { resolveModelFolder } from "../hub/model-folder.js";
+import type { HubOptions } from "../hub/settings.js";
 import { type StateShape, stateSizes } from "../state/context-state.js";
 import { findModelFiles } from "./checkpoint/model-files.js";
 import { compiledFolder } from "./compile.js";
@@ -24,9 +26,9 @@ export interface ModelReport {
   compiled: string | null;
 }
 
-/** Reads and checks everything but the weights' values. */
-export async function inspectModel(directory: string): Promise<ModelReport> {
-  const files = await findModelFiles(directory);
+/** Reads and checks everything but the weights' values of a model folder, or of `org/name` from the hub. */
+export async function inspectModel(directoryOrHubId: string, options: HubOptions = {}): Promise<ModelReport> {
+  const files = await findModelFiles(await resolveModelFolder(directoryOrHubId, options));
   const tokenizer = await Tokenizer.load(files.tokenizerFile, files.config.vocabSize);
   const source = await files.openWeights();
   const tensors = [...source.tensors.values()];

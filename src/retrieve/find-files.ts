@@ -46,12 +46,16 @@ export function unknownFormat(file: string): PicasoError {
 
 /**
  * The document files among `paths` and in the folders among them, sorted by path. Inside folders, hidden names,
- * `node_modules`, other endings and links that lead nowhere are passed over.
+ * `node_modules`, other endings (told to `onSkipped`) and links that lead nowhere are passed over.
  *
  * Throws `not-found` for a path that does not exist, `unsupported` for a file given by name that is not a document, and
  * `failed` for a folder that cannot be read.
  */
-export async function findDocumentFiles(paths: readonly string[]): Promise<DocumentFile[]> {
+export async function findDocumentFiles(
+  paths: readonly string[],
+  { onSkipped }: { onSkipped?: (path: string) => void } = {},
+): Promise<DocumentFile[]> {
+  for (const path of paths) if (/^[a-z][a-z0-9+.-]*:\/\//i.test(path)) throw anAddress(path);
   const found = new Map<string, string>();
   const folders = new Set<string>();
   let links: { path: string; named: boolean }[] = [];
@@ -76,6 +80,7 @@ export async function findDocumentFiles(paths: readonly string[]): Promise<Docum
     if (!info.isDirectory()) {
       const readable = info.isFile() && documentFormat(path) !== undefined;
       if (named && !readable) throw info.isFile() ? unknownFormat(path) : notAFile(path);
+      if (!readable) onSkipped?.(path);
       const real = readable ? await realpath(path) : undefined;
       if (real !== undefined && !found.has(real)) found.set(real, path);
       return;
@@ -121,6 +126,15 @@ async function inspect(path: string, read: (path: string) => Promise<Stats>): Pr
     if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP") return undefined;
     throw unreadable(path, cause);
   }
+}
+
+function anAddress(path: string): PicasoError {
+  return new PicasoError("unsupported", {
+    where: path,
+    expected: "a file or folder of this machine",
+    found: "an address",
+    next: "Download the documents first and name the folder they are in.",
+  });
 }
 
 function missing(path: string): PicasoError {

@@ -66,8 +66,8 @@ describe("gc", () => {
     await withStore(async (store, directory) => {
       for (let i = 0; i < 12; i++) await indexTexts(store, { "/a.txt": [`Text number ${i}`.repeat(50)] });
       const before = (await store.stats()).catalogBytes;
-      const { bytes } = await store.gc({ olderThanMs: 0 });
-      expect(bytes).toBeGreaterThan(0);
+      const { catalogBytes } = await store.gc({ olderThanMs: 0 });
+      expect(catalogBytes).toBeGreaterThan(0);
       expect((await store.stats()).catalogBytes).toBeLessThan(before / 2);
       expect((await store.search("number", { k: 9 })).map(({ passage }) => passage.position)).toEqual([0]);
       expect(await readdir(directory)).toEqual(["catalog", "states", "store.json"]);

@@ -7,8 +7,10 @@ import type { StateFiles } from "./state-files.js";
 export interface GcReport {
   /** Files removed: states that nothing refers to, and leftovers of interrupted work. */
   removed: number;
-  /** Bytes freed, with those of the catalog's old versions. */
+  /** Their bytes. */
   bytes: number;
+  /** Bytes of old versions of the catalog that were removed. */
+  catalogBytes: number;
   /** Files that would have gone, had they been older. */
   spared: number;
 }
@@ -40,14 +42,14 @@ export async function collectGarbage(catalog: Catalog, files: StateFiles, olderT
       old.flatMap(({ stateId }) => (stateId === undefined ? [] : [stateId])),
     ),
   );
-  const report: GcReport = { removed: 0, bytes: 0, spared: unneeded.length - old.length };
+  const report: GcReport = { removed: 0, bytes: 0, catalogBytes: 0, spared: unneeded.length - old.length };
   for (const { path, stateId, bytes } of old) {
     if (stateId === undefined) await rm(path, { force: true });
     else if (!removedStates.has(stateId)) continue;
     report.removed++;
     report.bytes += bytes;
   }
-  report.bytes += await catalog.removeOldVersions(new Date(before));
+  report.catalogBytes = await catalog.removeOldVersions(new Date(before));
   return report;
 }
 

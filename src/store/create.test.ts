@@ -63,9 +63,13 @@ describe("opening a store", () => {
   it("reports where one cannot be made", async () => {
     await withFolder(async (folder) => {
       await writeFile(join(folder, "file"), "in the way");
-      for (const path of ["file", "file/store"]) {
+      for (const [path, code] of [
+        ["file", "bad-argument"],
+        ["file/store", "failed"],
+        [".", "bad-argument"],
+      ] as const) {
         const opening = StateStore.open(join(folder, path), { model });
-        await expect(opening).rejects.toMatchObject({ code: "failed", details: { where: join(folder, path) } });
+        await expect(opening).rejects.toMatchObject({ code, details: { where: join(folder, path) } });
         await expect(StateStore.open(join(folder, path))).rejects.toMatchObject({ code: "not-found" });
       }
     });
@@ -92,6 +96,7 @@ describe("opening a store", () => {
         [JSON.stringify({ ...good, fingerprint: "" }), "bad-file", /fingerprint/],
         [JSON.stringify({ ...good, codec: "f8" }), "unsupported", /codec: expected f32 or bf16, found "f8"/],
         [JSON.stringify({ ...good, stateShape: null }), "bad-file", /stateShape, layers/],
+        [JSON.stringify({ ...good, passages: { passageTokens: 64 } }), "bad-file", /passages, overlap.*found nothing/],
         [JSON.stringify({ ...good, stateShape: { ...good.stateShape, heads: -1 } }), "bad-file", /heads.*-1/],
         [" ".repeat(70_000), "bad-file", /at most 65536 bytes, found 70000/],
       ];

@@ -1,6 +1,9 @@
-/** `store.json`: what a store says of itself. Written once, when the store is made; whoever opens it checks it. */
+/**
+ * `store.json`: what a store says of itself. Made with the store; whoever opens it checks it. Only the passages' settings
+ * change later.
+ */
 import { randomUUID } from "node:crypto";
-import { link, open, readFile, rm, stat } from "node:fs/promises";
+import { link, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { PicasoError } from "../errors.js";
 import { type Codec, codecNames, isCodec } from "../state/codec.js";
@@ -15,12 +18,22 @@ const FORMAT = "picaso-store";
 const MAX_BYTES = 65_536;
 
 const shapeFields = ["layers", "heads", "stateSize", "headDim", "convWidth", "convDim"] as const;
+const passageFields = ["passageTokens", "overlap"] as const;
 
 export interface StoreDescriptor {
   /** Of the model whose states the store holds. */
   fingerprint: string;
   stateShape: StateShape;
   codec: Codec;
+  /** How documents were last cut into passages; undefined before the first were. */
+  passages?: PassageSettings;
+}
+
+export interface PassageSettings {
+  /** Most tokens of a passage's text. */
+  passageTokens: number;
+  /** Tokens of whole sentences repeated from the passage before. */
+  overlap: number;
 }
 
 function descriptorFile(directory: string): string {
@@ -46,6 +59,26 @@ export async function readDescriptor(directory: string): Promise<StoreDescriptor
  * store one wins.
  */
 export async function createDescriptor(directory: string, descriptor: StoreDescriptor): Promise<void> {
+  await writeDescriptor(directory, descriptor, async (temporary, file) => {
+    try {
+      // Unlike a rename, a link never replaces a file that another process has made meanwhile.
+      await link(temporary, file);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== "EEXIST") throw cause;
+    }
+  });
+}
+
+/** Puts a changed descriptor in the place of the old one; of several processes that do the last one wins. */
+export async function replaceDescriptor(directory: string, descriptor: StoreDescriptor): Promise<void> {
+  await writeDescriptor(directory, descriptor, rename);
+}
+
+async function writeDescriptor(
+  directory: string,
+  descriptor: StoreDescriptor,
+  put: (temporary: string, file: string) => Promise<void>,
+): Promise<void> {
   const file = descriptorFile(directory);
   const temporary = `${file}.${process.pid}-${randomUUID().slice(0, 8)}.tmp`;
   const text = `${JSON.stringify({ format: FORMAT, version: VERSION, ...descriptor }, null, 2)}\n`;
@@ -57,11 +90,9 @@ export async function createDescriptor(directory: string, descriptor: StoreDescr
     } finally {
       await handle.close();
     }
-    // Unlike a rename, a link never replaces a file that another process has made meanwhile.
-    await link(temporary, file);
+    await put(temporary, file);
     await syncFolder(directory);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "EEXIST") return;
     throw cannotWrite(file, cause);
   } finally {
     await rm(temporary, { force: true });
@@ -76,7 +107,7 @@ function parseDescriptor(text: string, file: string): StoreDescriptor {
     throw damaged(file, "a JSON object", (cause as Error).message, cause);
   }
   if (typeof value !== "object" || value === null) throw damaged(file, "a JSON object", JSON.stringify(value));
-  const { format, version, fingerprint, stateShape, codec } = value as Record<string, unknown>;
+  const { format, version, fingerprint, stateShape, codec, passages } = value as Record<string, unknown>;
   if (format !== FORMAT) throw damaged(`${file}, format`, `"${FORMAT}"`, show(format));
   if (!Number.isSafeInteger(version)) throw damaged(`${file}, version`, "a whole number", show(version));
   if (version !== VERSION) throw unsupported(`${file}, version`, `version ${VERSION}`, show(version));
@@ -85,17 +116,20 @@ function parseDescriptor(text: string, file: string): StoreDescriptor {
   }
   if (typeof codec !== "string") throw damaged(`${file}, codec`, codecNames.join(" or "), show(codec));
   if (!isCodec(codec)) throw unsupported(`${file}, codec`, codecNames.join(" or "), show(codec));
-  return { fingerprint, codec, stateShape: parseShape(stateShape, `${file}, stateShape`) };
+  return {
+    ...{ fingerprint, codec, stateShape: parseCounts(stateShape, shapeFields, `${file}, stateShape`) },
+    ...(passages !== undefined && { passages: parseCounts(passages, passageFields, `${file}, passages`) }),
+  };
 }
 
-function parseShape(value: unknown, where: string): StateShape {
+function parseCounts<Name extends string>(value: unknown, names: readonly Name[], where: string): Record<Name, number> {
   const fields = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
-  const sizes = shapeFields.map((name) => {
+  const sizes = names.map((name) => {
     const size = fields[name];
     if (Number.isSafeInteger(size) && (size as number) >= 0) return [name, size];
     throw damaged(`${where}, ${name}`, "a whole number from 0", show(size));
   });
-  return Object.fromEntries(sizes) as StateShape;
+  return Object.fromEntries(sizes) as Record<Name, number>;
 }
 
 function show(value: unknown): string {

@@ -9,6 +9,7 @@
  * there, and what an interrupted process leaves behind is only unused files.
  */
 import { join, resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { PicasoError } from "../errors.js";
 import { type Codec, codecNames, isCodec } from "../state/codec.js";
 import { assertSameModel, type ContextState, type StateShape } from "../state/context-state.js";
@@ -16,7 +17,7 @@ import { encodeState } from "../state/state-file.js";
 import { Catalog } from "./catalog.js";
 import { collectGarbage, type GcReport, removeUnreferenced } from "./cleanup.js";
 import { assertModel, createStore, type StoreModel } from "./create.js";
-import { readDescriptor, type StoreDescriptor } from "./descriptor.js";
+import { type PassageSettings, readDescriptor, replaceDescriptor, type StoreDescriptor } from "./descriptor.js";
 import { folderBytes } from "./files.js";
 import { stateId as idOfState, STATE_ID_DIGITS } from "./ids.js";
 import { sqlList } from "./lance.js";
@@ -30,6 +31,7 @@ import { readState, type VerifyOptions, type VerifyReport, verifyStore } from ".
 
 export type { GcReport } from "./cleanup.js";
 export type { StoreModel } from "./create.js";
+export type { PassageSettings } from "./descriptor.js";
 export type { NewDocument, NewPassage, SearchHit, StoredDocument, StoredPassage } from "./passage.js";
 export type { StoreStats } from "./summary.js";
 export type { Problem, VerifyOptions, VerifyReport } from "./verify.js";
@@ -53,7 +55,7 @@ export class StateStore<Model extends StoreModel = StoreModel> {
   private constructor(
     /** Absolute path of the store's folder. */
     readonly directory: string,
-    private readonly descriptor: StoreDescriptor,
+    private descriptor: StoreDescriptor,
     /** As given to `open`. */
     readonly model: Model | undefined,
   ) {
@@ -93,6 +95,19 @@ export class StateStore<Model extends StoreModel = StoreModel> {
       });
     }
     return new StateStore(directory, descriptor, model);
+  }
+
+  /** How the store's documents were last cut into passages; undefined before the first were. */
+  get passageSettings(): PassageSettings | undefined {
+    return this.descriptor.passages;
+  }
+
+  /** Remembers how documents are cut into passages, for whoever indexes more of them. Throws `failed`. */
+  async keepPassageSettings({ passageTokens, overlap }: PassageSettings): Promise<void> {
+    const passages = { passageTokens, overlap };
+    if (isDeepStrictEqual(this.descriptor.passages, passages)) return;
+    this.descriptor = { ...this.descriptor, passages };
+    await replaceDescriptor(this.directory, this.descriptor);
   }
 
   /** The id of the state that the store's model has after these tokens. Passages with equal tokens share one state. */

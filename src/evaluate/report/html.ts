@@ -2,8 +2,7 @@
 import type { Interval } from "../metrics/bootstrap.js";
 import type { MethodSummary, Summary } from "../summary.js";
 import type { Timing } from "../timing.js";
-import type { WeightPicture } from "../weight-picture.js";
-import { plotLogPerplexity, plotQualityTime, plotScatter, plotWeights } from "./plots.js";
+import type { Figure } from "./figures.js";
 
 export interface ReportContent {
   title: string;
@@ -11,38 +10,25 @@ export interface ReportContent {
   settings: Record<string, unknown>;
   summary: Summary;
   timings: readonly Timing[];
-  weights: readonly WeightPicture[];
+  figures: readonly Figure[];
 }
 
 const style = `
-  body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-  table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-  th, td { padding: 0.15rem 0.7rem; text-align: right; border-bottom: 1px solid #e5e5e5; white-space: nowrap; }
-  th:first-child, td:first-child { text-align: left; }
-  small { color: #777; } svg { max-width: 100%; height: auto; } dt { float: left; width: 10rem; color: #777; }
-  figure { margin: 1.5rem 0; } figcaption { color: #555; } .wide { overflow-x: auto; }`;
+  body { font: 15px/1.5 Helvetica, Arial, sans-serif; max-width: 88rem; margin: 2rem auto; padding: 0 1rem;
+    color: #111; background: white; }
+  table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+  th, td { padding: 0.1rem 0.5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+  th:first-child, td:first-child { text-align: left; } tr.first td { border-top: 2px solid #888; }
+  small { color: #555; } svg { max-width: 100%; height: auto; } dt { float: left; width: 10rem; color: #555; }
+  figure { margin: 2rem 0; } figcaption { max-width: 50rem; color: #333; } .wide { overflow-x: auto; }`;
 
-export function reportPage({ title, settings, summary, timings, weights }: ReportContent): string {
+export function reportPage({ title, settings, summary, timings, figures }: ReportContent): string {
   const all = { ...settings, queries: summary.queries, "target tokens": summary.targetTokens };
   const facts = Object.entries(all).filter(([, value]) => value !== undefined);
   const sections = [
-    figure(
-      plotLogPerplexity(summary),
-      "Log-perplexity of the target against the number of contexts; bands are 95% intervals.",
-    ),
-    ...(timings.length > 0
-      ? [figure(plotQualityTime(summary, timings), "Quality against time to the first token, one point per k.")]
-      : []),
-    ...(summary.scatter
-      ? [figure(plotScatter(summary.scatter), "How far the loss scatters over random orders of the same contexts.")]
-      : []),
-    ...weights.map((picture) =>
-      figure(
-        plotWeights(picture),
-        `Mean weights of ${picture.method} over ${picture.k} contexts, by layer (rows) and head; 0 dark, 1 bright.`,
-      ),
-    ),
-    `<h2>Figures</h2><div class="wide">${methodTable(summary.methods, timings)}</div>`,
+    ...figures.map(({ svg, caption }) => `<figure>${svg}<figcaption>${escapeHtml(caption)}</figcaption></figure>`),
+    `<h2>Figures</h2><p>With 95% intervals over queries; "tokens read" are those to be read at question time, "ms" the
+median time to the first token.</p><div class="wide">${methodTable(summary.methods, timings)}</div>`,
     ...(summary.recall ? [`<h2>Retrieval</h2>${recallTable(summary.recall)}`] : []),
   ];
   return `<!doctype html>
@@ -96,18 +82,18 @@ function recallTable(recall: NonNullable<Summary["recall"]>): string {
 }
 
 function table([head, ...rows]: string[][]): string {
-  const line = (cells: string[], tag: string) => `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join("")}</tr>`;
-  return `<table><thead>${line(head!, "th")}</thead><tbody>${rows.map((row) => line(row, "td")).join("")}</tbody></table>`;
+  const line = (cells: string[], tag: string, group = "") =>
+    `<tr${group}>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join("")}</tr>`;
+  // Rows of one number of contexts stand together.
+  const k = head!.indexOf("k");
+  const isNew = (row: string[], before: string[] | undefined) => before !== undefined && k > 0 && row[k] !== before[k];
+  return `<table><thead>${line(head!, "th")}</thead><tbody>${rows.map((row, i) => line(row, "td", isNew(row, rows[i - 1]) ? ' class="first"' : "")).join("")}</tbody></table>`;
 }
 
 function interval(value: Interval | undefined): string {
   if (!value || Number.isNaN(value.value)) return "";
-  const digits = (number: number) => (Number.isFinite(number) ? number.toFixed(3) : "?");
-  return `${digits(value.value)} <small>${digits(value.low)}..${digits(value.high)}</small>`;
-}
-
-function figure(svg: string, caption: string): string {
-  return `<figure>${svg}<figcaption>${escapeHtml(caption)}</figcaption></figure>`;
+  const digits = (number: number) => (Number.isFinite(number) ? number.toFixed(3) : number > 0 ? "∞" : "-∞");
+  return `${digits(value.value)} <small>${digits(value.low)} to ${digits(value.high)}</small>`;
 }
 
 function format(value: unknown): string {

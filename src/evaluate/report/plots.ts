@@ -1,140 +1,119 @@
-/** The pictures of a report, as SVG: drawn by Observable Plot on a document without a browser. */
+/** The pictures of methods: by number of contexts, against concatenation, against time, over orders. */
 import * as Plot from "@observablehq/plot";
-import { parseHTML } from "linkedom";
-import type { Summary } from "../summary.js";
+import type { Interval } from "../metrics/bootstrap.js";
+import type { MethodSummary, Summary } from "../summary.js";
 import type { Timing } from "../timing.js";
-import type { WeightPicture } from "../weight-picture.js";
+import { domainOf, endLabels, methodLines, type Point, svg } from "./svg.js";
 
-const { document } = parseHTML("<html></html>");
+const height = 430;
+/** Height without margins. */
+const inner = height - 75;
+const noContext = { strokeDasharray: "2 3", strokeWidth: 1.2 };
 
-/** Colours by method: the baselines in greys and browns, composition in clear hues. Told apart by the colour-blind. */
-const colors: Record<string, string> = {
-  none: "#999999",
-  "best-1": "#666666",
-  concat: "#000000",
-  "concat-best-first": "#8c6d46",
-  "piconcat-r": "#b5895b",
-  soup: "#e69f00",
-  caso: "#56b4e9",
-  "caso-best-first": "#9ed2f0",
-  "picaso-r": "#009e73",
-  "picaso-s": "#d55e00",
-};
-
-const width = 760;
-
-function svg(options: Plot.PlotOptions): string {
-  const names = Object.keys(colors);
-  const figure = Plot.plot({
-    document: document as unknown as Document,
-    width,
-    marginRight: 130,
-    marginLeft: 55,
-    style: { fontSize: "12px", fontFamily: "system-ui, sans-serif", background: "white" },
-    color: { domain: names, range: names.map((name) => colors[name]!), ...options.color },
-    ...options,
+/** A figure of each method against the number of contexts. */
+export function plotByContexts(
+  methods: readonly MethodSummary[],
+  figure: (row: MethodSummary) => Interval | undefined,
+  label: string,
+): string {
+  const points = methods.flatMap((row): Point[] => {
+    const interval = figure(row);
+    return interval ? [{ method: row.method, x: row.k, y: interval.value }] : [];
   });
-  figure.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-  return figure.outerHTML;
-}
-
-/** Log-perplexity against the number of contexts, with 95% intervals. */
-export function plotLogPerplexity({ methods }: Summary): string {
-  const rows = methods
-    .filter(({ method }) => method !== "none" && method !== "best-1")
-    .map(({ method, k, logPerplexity }) => ({ method, k, ...logPerplexity }));
-  const none = methods.find(({ method }) => method === "none");
-  const marks: Plot.Markish[] = [
-    Plot.areaY(rows, { x: "k", y1: "low", y2: "high", fill: "method", fillOpacity: 0.1 }),
-    Plot.lineY(rows, { x: "k", y: "value", stroke: "method", strokeWidth: 1.8 }),
-    Plot.dot(rows, { x: "k", y: "value", fill: "method", r: 2.5 }),
-  ];
-  if (none) marks.push(Plot.ruleY([none.logPerplexity.value], { stroke: colors.none, strokeDasharray: "4 3" }));
-  marks.push(...endLabels(rows.map(({ method, k, value }) => ({ method, x: k, y: value }))));
+  const curves = points.filter(({ method }) => method !== "none" && method !== "best-1");
+  const level = points.filter(({ method }) => method === "none" || method === "best-1");
+  const domain = domainOf(points.map(({ y }) => y));
+  const ks = [...new Set(curves.map(({ x }) => x))];
+  const isWide = Math.max(...ks) > 12;
   return svg({
-    height: 420,
-    x: { label: "contexts k", ticks: [...new Set(rows.map(({ k }) => k))], tickFormat: "d" },
-    y: { label: "log-perplexity (nats per token)", grid: true },
-    marks,
-  });
-}
-
-/** Log-perplexity against the time to the first token: down and to the left is better. */
-export function plotQualityTime({ methods }: Summary, timings: readonly Timing[]): string {
-  const rows = timings.flatMap(({ method, k, milliseconds }) => {
-    const quality = methods.find((each) => each.method === method && each.k === k);
-    return quality ? [{ method, k, milliseconds, value: quality.logPerplexity.value }] : [];
-  });
-  return svg({
-    height: 420,
-    x: { type: "log", label: "time to first token (ms)", grid: true },
-    y: { label: "log-perplexity (nats per token)", grid: true },
+    height,
+    x: { label: "contexts k", type: isWide ? "log" : "linear", ticks: ks, tickFormat: "d", labelAnchor: "center" },
+    y: { label: `↑ ${label}`, grid: true, domain, labelArrow: false },
     marks: [
-      Plot.line(rows, { x: "milliseconds", y: "value", stroke: "method", strokeWidth: 1.2, z: "method" }),
-      Plot.dot(rows, { x: "milliseconds", y: "value", fill: "method", r: 3 }),
-      ...endLabels(rows.map(({ method, milliseconds, value }) => ({ method, x: milliseconds, y: value }))),
+      Plot.ruleY(level, { y: "y", stroke: "method", ...noContext }),
+      ...methodLines(curves),
+      Plot.dot(curves, { x: "x", y: "y", fill: "method", r: 2.6 }),
+      endLabels(points, domain, inner),
     ],
   });
 }
 
-/** Mean weights by layer and head, a panel per context. */
-export function plotWeights({ k, heads, weights }: WeightPicture): string {
-  const cells = weights.flatMap((values, context) =>
-    values.map((weight, i) => ({
-      weight,
-      context: context === k - 1 ? "best (last)" : `${k - context}th best`,
-      layer: Math.floor(i / heads) + 1,
-      head: (i % heads) + 1,
-    })),
+/** Each method's log-perplexity less concatenation's on the same queries, with intervals, for up to three k. */
+export function plotOverConcat(methods: readonly MethodSummary[]): string | null {
+  const compared = methods.filter(({ k, method, overConcat }) => k > 1 && method !== "best-1" && overConcat);
+  const ks = [...new Set(compared.map(({ k }) => k))];
+  if (ks.length === 0) return null;
+  // The smallest, the one nearest to ten (the largest k of the paper), and the largest.
+  const ten = ks.toSorted((a, b) => Math.abs(a - 10) - Math.abs(b - 10))[0]!;
+  const shown = [...new Set([Math.min(...ks), ten, Math.max(...ks)])];
+  const rows = compared
+    .filter(({ k }) => shown.includes(k))
+    .map(({ method, k, overConcat }) => ({ method, panel: `k = ${k}`, ...overConcat! }));
+  return svg({
+    height: 75 + 26 * new Set(rows.map(({ method }) => method)).size,
+    marginLeft: 130,
+    marginRight: 20,
+    x: { label: "log-perplexity over that of concat (nats per token)", labelAnchor: "center", ticks: 4, grid: true },
+    y: { label: null, domain: [...new Set(rows.map(({ method }) => method))] },
+    fx: { label: null, domain: shown.map((k) => `k = ${k}`) },
+    marks: [
+      Plot.ruleX([0], { stroke: "#000" }),
+      Plot.ruleY(rows, { fx: "panel", y: "method", x1: "low", x2: "high", stroke: "method", strokeWidth: 2 }),
+      Plot.dot(rows, { fx: "panel", y: "method", x: "value", fill: "method", r: 4 }),
+    ],
+  });
+}
+
+/** Log-perplexity against the time to the first token: down and to the left is better; larger dots for larger k. */
+export function plotQualityTime({ methods }: Summary, timings: readonly Timing[]): string {
+  const points = timings.flatMap(({ method, k, milliseconds }) => {
+    const quality = methods.find((each) => each.method === method && each.k === k);
+    return quality ? [{ method, k, x: milliseconds, y: quality.logPerplexity.value }] : [];
+  });
+  const domain = domainOf(points.map(({ y }) => y));
+  const [low, high] = domainOf(
+    points.map(({ x }) => Math.log10(x)),
+    0.04,
   );
   return svg({
-    height: 300,
-    marginRight: 30,
-    fx: { label: null, domain: [...new Set(cells.map(({ context }) => context))] },
-    x: { label: "head", ticks: [], padding: 0 },
-    y: { label: "layer", padding: 0 },
-    color: { type: "linear", scheme: "viridis", legend: false, domain: [0, 1], range: undefined, label: "weight" },
-    marks: [Plot.cell(cells, { fx: "context", x: "head", y: "layer", fill: "weight" })],
-  });
-}
-
-/** How far orders of the same contexts scatter: one bar per method. */
-export function plotScatter(scatter: NonNullable<Summary["scatter"]>): string {
-  const rows = scatter.map(({ method, deviation }) => ({ method, ...deviation }));
-  return svg({
-    height: 220,
-    marginLeft: 80,
-    marginRight: 60,
-    x: { label: "standard deviation over orders (nats per token)", grid: true },
-    y: { label: null },
+    height,
+    x: {
+      ...{ type: "log", domain: [10 ** low, 10 ** high], grid: true, labelAnchor: "center" },
+      ...{ label: "time to the first token (ms, logarithmic)", ticks: 8, tickFormat: ",d" },
+    },
+    y: { label: "↑ log-perplexity (nats per token)", grid: true, domain, labelArrow: false },
+    r: { type: "sqrt", range: [2, 7] },
     marks: [
-      Plot.barX(rows, { x: "value", y: "method", fill: "method" }),
-      Plot.ruleY(rows, { x1: "low", x2: "high", y: "method", stroke: "#333" }),
-      Plot.text(rows, { x: "high", y: "method", text: (row) => row.value.toPrecision(2), dx: 6, textAnchor: "start" }),
+      ...methodLines(points, { opacity: 0.35, strokeWidth: 1.2 }),
+      Plot.dot(points, {
+        x: "x",
+        y: "y",
+        r: "k",
+        fill: "method",
+        fillOpacity: 0.85,
+        stroke: "white",
+        strokeWidth: 0.5,
+      }),
+      endLabels(points, domain, inner),
     ],
   });
 }
 
-/** Names at the right ends of lines, pushed apart where they would cover each other. */
-function endLabels(rows: readonly { method: string; x: number; y: number }[]): Plot.Markish[] {
-  const last = new Map<string, { method: string; x: number; y: number }>();
-  for (const row of rows) {
-    const known = last.get(row.method);
-    if (!known || row.x >= known.x) last.set(row.method, row);
-  }
-  const ends = [...last.values()];
-  const ys = rows.map(({ y }) => y);
-  const gap = (Math.max(...ys) - Math.min(...ys)) / 22;
-  const right = Math.max(...rows.map(({ x }) => x));
-  let floor = Number.NEGATIVE_INFINITY;
-  const placed = ends
-    .sort((a, b) => a.y - b.y)
-    .map((end) => {
-      const y = Math.max(end.y, floor + gap);
-      floor = y;
-      return { ...end, x: right, y };
-    });
-  return [
-    Plot.text(placed, { x: "x", y: "y", text: "method", fill: "method", dx: 8, textAnchor: "start", clip: false }),
-  ];
+/** How far orders of the same contexts scatter: a bar for each method. */
+export function plotScatter(scatter: NonNullable<Summary["scatter"]>): string {
+  const rows = scatter.map(({ method, deviation }) => ({ method, ...deviation }));
+  const digits = ({ value }: Interval) => (value < 1e-6 ? "0" : value.toPrecision(2));
+  return svg({
+    height: 200,
+    marginLeft: 130,
+    marginRight: 70,
+    x: { label: "standard deviation over orders (nats per token)", labelAnchor: "center", grid: true },
+    y: { label: null, domain: rows.map(({ method }) => method) },
+    marks: [
+      Plot.barX(rows, { x: "value", y: "method", fill: "method", fillOpacity: 0.75, insetTop: 3, insetBottom: 3 }),
+      Plot.ruleY(rows, { x1: "low", x2: "high", y: "method", stroke: "#000", strokeWidth: 1.2 }),
+      Plot.text(rows, { x: "high", y: "method", text: digits, dx: 8, textAnchor: "start" }),
+      Plot.ruleX([0]),
+    ],
+  });
 }

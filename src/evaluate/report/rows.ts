@@ -28,5 +28,6 @@ export function summaryRows({ methods }: Summary, timings: readonly Timing[]): (
 
 export function interval(value: Interval | undefined): string {
   if (!value || Number.isNaN(value.value)) return "";
-  return `${value.value.toFixed(3)} (${value.low.toFixed(3)} to ${value.high.toFixed(3)})`;
+  const digits = (number: number) => (Number.isFinite(number) ? number.toFixed(3) : number > 0 ? "∞" : "-∞");
+  return `${digits(value.value)} (${digits(value.low)} to ${digits(value.high)})`;
 }
