@@ -1,0 +1,227 @@
+/**
+ * The training loss and its gradient on ONNX Runtime (PICASO, ICLR 2025, section on fine-tuning): contexts run from the
+ * zero state, their states are composed at every layer, query and target run from the composed states, and the target's
+ * tokens are scored. Forward keeps each layer's residuals, backward runs each layer again.
+ *
+ * Letters: V vocabulary, D hidden size.
+ */
+import { availableParallelism } from "node:os";
+import type * as ort from "onnxruntime-node";
+import type { CompositionMethod } from "../../compose/weights.js";
+import type { Mamba2Config } from "../../model/config.js";
+import { compositionFeeds } from "./composition.js";
+import { type Feeds, toFeeds, toTensor } from "./feeds.js";
+import { GraphSession } from "./graph-session.js";
+import { Head } from "./head.js";
+import {
+  backwardGraph,
+  forwardGraph,
+  type GradientMode,
+  type LayerVariant,
+  type ParameterPart,
+} from "./layer-graphs.js";
+import { embed, embedBackward, type PaddedSequences, padSequences, type Side, sequenceFeeds } from "./sequences.js";
+
+export interface GradientExample {
+  /** Token ids of each context, run from the zero state; may be none. */
+  contexts: readonly (readonly number[])[];
+  /** Token ids read from the composed state; not scored. At least one. */
+  query: readonly number[];
+  /** Token ids scored, at least one. */
+  target: readonly number[];
+}
+
+export interface GradientOptions {
+  method: CompositionMethod;
+  mode: GradientMode;
+  /** @default all cores */
+  threads?: number;
+}
+
+/** Values of every parameter by its name, row-major; shapes are those of `parameterShapes`. */
+export type ParameterValues = ReadonlyMap<string, Float32Array>;
+
+export interface LossAndGradients {
+  /** Mean of the target tokens' losses, in nats. */
+  loss: number;
+  /** Target tokens. */
+  tokens: number;
+  /** Of the loss, by parameter. */
+  gradients: Map<string, Float32Array>;
+}
+
+interface Batch {
+  sides: PaddedSequences[];
+  variant: LayerVariant;
+  /** What every layer's graphs are fed alike. */
+  feeds: Feeds;
+}
+
+interface LayerSessions {
+  session: GraphSession;
+  parts: readonly ParameterPart[];
+}
+
+const embeddingsName = "backbone.embeddings.weight";
+
+export class GradientEngine {
+  private readonly sessions = new Map<string, Promise<LayerSessions>>();
+  private readonly head: Head;
+  private readonly threads: number;
+
+  constructor(
+    private readonly config: Mamba2Config,
+    private readonly options: GradientOptions,
+  ) {
+    this.threads = options.threads ?? availableParallelism();
+    this.head = new Head(config, this.threads);
+  }
+
+  /** The mean loss of the examples' target tokens. */
+  async loss(
+    parameters: ParameterValues,
+    examples: readonly GradientExample[],
+  ): Promise<{ loss: number; tokens: number }> {
+    const batch = this.place(examples);
+    const { final } = await this.forward(parameters, batch, false);
+    const positions = this.positions(examples, batch);
+    const loss = await this.head.loss(parameters, final, positions);
+    return { loss, tokens: positions.targets.length };
+  }
+
+  /** The same, and its gradient for every parameter. */
+  async lossAndGradients(parameters: ParameterValues, examples: readonly GradientExample[]): Promise<LossAndGradients> {
+    const gradients = new Map([...parameters].map(([name, values]) => [name, new Float32Array(values.length)]));
+    const batch = this.place(examples);
+    const { final, records } = await this.forward(parameters, batch, true);
+    const positions = this.positions(examples, batch);
+    const end = await this.head.lossAndGradients(parameters, final, positions, gradients);
+    let cotangents: Feeds = { query: toTensor(end.residual, this.residualShape(batch, "query")) };
+    if (batch.variant.mode === "bptc" && batch.variant.contexts !== "none") {
+      const shape = this.residualShape(batch, "context");
+      cotangents.context = toTensor(new Float32Array(shape.reduce((a, b) => a * b)), shape);
+    }
+    for (let index = this.config.layers - 1; index >= 0; index--) {
+      cotangents = await this.layerBackward(parameters, batch, index, records.pop()!, cotangents, gradients);
+    }
+    const { hiddenSize } = this.config;
+    for (const side of batch.sides) {
+      const gradient = cotangents[side.side];
+      if (gradient) embedBackward(side, floats(gradient), hiddenSize, gradients.get(embeddingsName)!);
+    }
+    return { loss: end.loss, tokens: positions.targets.length, gradients };
+  }
+
+  /** Frees the engine's memory. */
+  async dispose(): Promise<void> {
+    const sessions = await Promise.all(this.sessions.values());
+    this.sessions.clear();
+    await Promise.all([...sessions.map(({ session }) => session.dispose()), this.head.dispose()]);
+  }
+
+  private place(examples: readonly GradientExample[]): Batch {
+    const { config } = this;
+    const { method, mode } = this.options;
+    // The last target is only predicted, never read.
+    const query = padSequences(
+      "query",
+      examples.map((example) => [...example.query, ...example.target.slice(0, -1)]),
+    );
+    const sides = [query];
+    const feeds = sequenceFeeds(query, config);
+    const variant: LayerVariant = { method, mode, contexts: "none", queries: query.chunks === 1 ? "one" : "many" };
+    const slots = Math.max(...examples.map(({ contexts }) => contexts.length));
+    if (slots > 0) {
+      const empty = (count: number) => Array.from({ length: count }, () => []);
+      const context = padSequences(
+        "context",
+        examples.flatMap(({ contexts }) => [...contexts, ...empty(slots - contexts.length)]),
+      );
+      sides.push(context);
+      variant.contexts = context.chunks === 1 ? "one" : "many";
+      const counts = examples.map(({ contexts }) => contexts.length);
+      feeds.push(...sequenceFeeds(context, config), ...compositionFeeds(counts, slots, method));
+    }
+    return { sides, variant, feeds: toFeeds(feeds) };
+  }
+
+  /** `records`: what goes into each layer, for backward. */
+  private async forward(parameters: ParameterValues, batch: Batch, keep: boolean) {
+    const { config } = this;
+    const embeddings = parameters.get(embeddingsName)!;
+    let residuals: Feeds = {};
+    for (const padded of batch.sides) {
+      const shape = this.residualShape(batch, padded.side);
+      residuals[`${padded.side}.residual`] = toTensor(embed(padded, embeddings, config.hiddenSize), shape);
+    }
+    const { session, parts } = await this.sessionOf("forward", batch.variant);
+    const records: Feeds[] = [];
+    for (let index = 0; index < config.layers; index++) {
+      const results = await session.run({ ...batch.feeds, ...residuals, ...partFeeds(parameters, index, parts) });
+      const { "query.next": query, "context.next": context, ...past } = results;
+      if (keep) records.push({ ...residuals, ...past });
+      residuals = { "query.residual": query!, ...(context && { "context.residual": context }) };
+    }
+    return { final: floats(residuals["query.residual"]!), records };
+  }
+
+  /** From the gradients of what a layer gave, those of what it was given; adds those of its parameters. */
+  private async layerBackward(
+    parameters: ParameterValues,
+    batch: Batch,
+    index: number,
+    record: Feeds,
+    cotangents: Feeds,
+    gradients: Map<string, Float32Array>,
+  ): Promise<Feeds> {
+    const { session, parts } = await this.sessionOf("backward", batch.variant);
+    const feeds: Feeds = { ...batch.feeds, ...record, ...partFeeds(parameters, index, parts) };
+    const fetches: Record<string, ort.Tensor | null> = {};
+    for (const [side, cotangent] of Object.entries(cotangents)) {
+      feeds[`${side}.cotangent`] = cotangent;
+      fetches[`${side}.gradient`] = null;
+    }
+    for (const part of parts) fetches[`gradient.${part.input}`] = partTensor(gradients, index, part);
+    const results = await session.run(feeds, fetches);
+    return Object.fromEntries(Object.keys(cotangents).map((side) => [side, results[`${side}.gradient`]!]));
+  }
+
+  private sessionOf(direction: "forward" | "backward", variant: LayerVariant): Promise<LayerSessions> {
+    const key = `${direction} ${variant.contexts} ${variant.queries}`;
+    let sessions = this.sessions.get(key);
+    if (!sessions) {
+      const graph = (direction === "forward" ? forwardGraph : backwardGraph)(this.config, variant);
+      sessions = GraphSession.create(graph.model, graph.inputs, this.threads).then((session) => ({
+        session,
+        parts: graph.parts,
+      }));
+      this.sessions.set(key, sessions);
+    }
+    return sessions;
+  }
+
+  private residualShape({ sides }: Batch, name: Side): number[] {
+    const { sequences, length } = sides.find(({ side }) => side === name)!;
+    return [sequences.length, length, this.config.hiddenSize];
+  }
+
+  /** Rows of the queries' residuals after which a target comes. */
+  private positions(examples: readonly GradientExample[], { sides }: Batch) {
+    const { length } = sides[0]!;
+    const rows = examples.flatMap(({ query, target }, e) => target.map((_, i) => e * length + query.length - 1 + i));
+    return { rows, targets: examples.flatMap(({ target }) => target) };
+  }
+}
+
+function partFeeds(values: ParameterValues, index: number, parts: readonly ParameterPart[]): Feeds {
+  return Object.fromEntries(parts.map((part) => [part.input, partTensor(values, index, part)]));
+}
+
+/** A view of a layer's parameter, not a copy. */
+function partTensor(values: ParameterValues, index: number, { parameter, from, to, shape }: ParameterPart): ort.Tensor {
+  return toTensor(values.get(`backbone.layers.${index}.${parameter}`)!.subarray(from, to), shape);
+}
+
+function floats(tensor: ort.Tensor): Float32Array {
+  return tensor.data as Float32Array;
+}
