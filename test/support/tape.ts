@@ -46,15 +46,16 @@ async function compile(
   return { run, release: () => session.release() };
 }
 
-/** The value of a recorded function. */
+/** The value of a recorded function; `others` are inputs that it declares itself. */
 export async function evaluate<I extends Inputs>(
   inputs: I,
   build: Build<I>,
+  others: Inputs = {},
 ): Promise<{ data: Float32Array; dims: readonly number[] }> {
   const graph = await compile(inputs, (tape, tensors) => ({
     result: build(tensors as Parameters<typeof build>[0], tape),
   }));
-  const { result } = await graph.run(inputs);
+  const { result } = await graph.run({ ...inputs, ...others });
   await graph.release();
   return { data: result!.data as Float32Array, dims: result!.dims };
 }
@@ -67,8 +68,8 @@ const tolerance = 3e-4;
  * Compares the gradient of a random weighted sum of the function's values with differences of fourth order, in every
  * element of every input of floats. Values come in float32; their differences are summed in float64.
  */
-export async function checkGradients<I extends Inputs>(inputs: I, build: Build<I>): Promise<void> {
-  const { data, dims } = await evaluate(inputs, build);
+export async function checkGradients<I extends Inputs>(inputs: I, build: Build<I>, others: Inputs = {}): Promise<void> {
+  const { data, dims } = await evaluate(inputs, build, others);
   const cotangent = numbers([...dims], 0.5, 1.5, 99);
   const sources = Object.keys(inputs).filter((name) => inputs[name]!.data instanceof Float32Array);
   const all: Inputs = { ...inputs, cotangent };
@@ -82,7 +83,7 @@ export async function checkGradients<I extends Inputs>(inputs: I, build: Build<I
     );
     return { result, ...Object.fromEntries(sources.map((name, i) => [`gradient.${name}`, gradients[i]!])) };
   });
-  const named = { ...all, named: cotangent };
+  const named = { ...all, ...others, named: cotangent };
   const results = await graph.run(named);
   expect(data.length).toBeGreaterThan(0);
   const value = async (name: string, element: number, change: number) => {

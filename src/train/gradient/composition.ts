@@ -27,12 +27,14 @@ export interface ContextStates {
   logDecay: Tensor;
 }
 
+type StateSizes = Pick<Mamba2Config, "heads" | "groups" | "stateSize" | "headDim" | "convKernel" | "convDim">;
+
 /** The composed state of each example: ssm [E, G, N, J*P], conv [E, W, C]. */
 export function composeStates(
   tape: Tape,
   { ssm, conv, logDecay }: ContextStates,
   method: CompositionMethod,
-  { heads: H, groups: G, stateSize: N, headDim: P, convKernel, convDim }: Mamba2Config,
+  { heads: H, groups: G, stateSize: N, headDim: P, convKernel, convDim }: StateSizes,
 ): { ssm: Tensor; conv: Tensor } {
   const J = H / G;
   const byHead = transpose(reshape(logDecay, ["E", "K", H]), [0, 2, 1]);

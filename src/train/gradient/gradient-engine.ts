@@ -9,6 +9,7 @@ import { availableParallelism } from "node:os";
 import type * as ort from "onnxruntime-node";
 import type { CompositionMethod } from "../../compose/weights.js";
 import type { Mamba2Config } from "../../model/config.js";
+import { checkInputs, type GradientExample, type ParameterValues } from "./check-inputs.js";
 import { compositionFeeds } from "./composition.js";
 import { type Feeds, toFeeds, toTensor } from "./feeds.js";
 import { GraphSession } from "./graph-session.js";
@@ -22,24 +23,12 @@ import {
 } from "./layer-graphs.js";
 import { embed, embedBackward, type PaddedSequences, padSequences, type Side, sequenceFeeds } from "./sequences.js";
 
-export interface GradientExample {
-  /** Token ids of each context, run from the zero state; may be none. */
-  contexts: readonly (readonly number[])[];
-  /** Token ids read from the composed state; not scored. At least one. */
-  query: readonly number[];
-  /** Token ids scored, at least one. */
-  target: readonly number[];
-}
-
 export interface GradientOptions {
   method: CompositionMethod;
   mode: GradientMode;
   /** @default all cores */
   threads?: number;
 }
-
-/** Values of every parameter by its name, row-major; shapes are those of `parameterShapes`. */
-export type ParameterValues = ReadonlyMap<string, Float32Array>;
 
 export interface LossAndGradients {
   /** Mean of the target tokens' losses, in nats. */
@@ -77,11 +66,12 @@ export class GradientEngine {
     this.head = new Head(config, this.threads);
   }
 
-  /** The mean loss of the examples' target tokens. */
+  /** The mean loss of the examples' target tokens. Throws as {@link checkInputs}. */
   async loss(
     parameters: ParameterValues,
     examples: readonly GradientExample[],
   ): Promise<{ loss: number; tokens: number }> {
+    checkInputs(this.config, parameters, examples);
     const batch = this.place(examples);
     const { final } = await this.forward(parameters, batch, false);
     const positions = this.positions(examples, batch);
@@ -91,6 +81,7 @@ export class GradientEngine {
 
   /** The same, and its gradient for every parameter. */
   async lossAndGradients(parameters: ParameterValues, examples: readonly GradientExample[]): Promise<LossAndGradients> {
+    checkInputs(this.config, parameters, examples);
     const gradients = new Map([...parameters].map(([name, values]) => [name, new Float32Array(values.length)]));
     const batch = this.place(examples);
     const { final, records } = await this.forward(parameters, batch, true);

@@ -5,9 +5,9 @@
  * Letters: M positions, V vocabulary, D hidden size.
  */
 import type { Mamba2Config } from "../../model/config.js";
+import type { ParameterValues } from "./check-inputs.js";
 import type { Feeds } from "./feeds.js";
 import { toTensor } from "./feeds.js";
-import type { ParameterValues } from "./gradient-engine.js";
 import { GraphSession } from "./graph-session.js";
 import { headGraph } from "./head-graph.js";
 
@@ -18,7 +18,7 @@ export interface Positions {
 }
 
 /** Logits of a block at most: 64 MB, a few times over. */
-const blockLogits = 1 << 24;
+const maxLogits = 1 << 24;
 
 const normName = "backbone.norm_f.weight";
 
@@ -29,6 +29,7 @@ export class Head {
   constructor(
     private readonly config: Mamba2Config,
     private readonly threads: number,
+    private readonly blockRows = Math.max(1, Math.floor(maxLogits / config.vocabSize)),
   ) {
     this.headName = config.tiedEmbeddings ? "backbone.embeddings.weight" : "lm_head.weight";
   }
@@ -89,9 +90,9 @@ export class Head {
   }
 
   private *blocks({ rows, targets }: Positions): Generator<Positions> {
-    const size = Math.max(1, Math.floor(blockLogits / this.config.vocabSize));
-    for (let start = 0; start < rows.length; start += size) {
-      yield { rows: rows.slice(start, start + size), targets: targets.slice(start, start + size) };
+    for (let start = 0; start < rows.length; start += this.blockRows) {
+      const end = start + this.blockRows;
+      yield { rows: rows.slice(start, end), targets: targets.slice(start, end) };
     }
   }
 

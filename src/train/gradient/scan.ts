@@ -35,7 +35,7 @@ export interface ScanInputs {
 /** output [B, T, H*P], present [B, G, N, J*P]. */
 export function chunkedScan(
   { c, b, value, logA, past }: ScanInputs,
-  { groups: G, heads, headDim: P, stateSize: N }: Mamba2Config,
+  { groups: G, heads, headDim: P, stateSize: N }: Pick<Mamba2Config, "groups" | "heads" | "headDim" | "stateSize">,
   { mask, after }: Chunks,
 ): { output: Tensor; present: Tensor } {
   const J = heads / G;

@@ -79,7 +79,7 @@ export function sequenceFeeds({ side, sequences, length, chunks }: PaddedSequenc
 }
 
 /** [size, size]: 0 where the row is at least `distance` after the column. */
-function lowerTriangle(size: number, distance: number): Float32Array {
+export function lowerTriangle(size: number, distance: number): Float32Array {
   return Float32Array.from({ length: size * size }, (_, i) =>
     Math.floor(i / size) >= (i % size) + distance ? 0 : hidden,
   );
