@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { evaluate, numbers } from "../../test/support/tape.js";
 import { Tape } from "./tape.js";
-import { add, exp, matMul, mul, reshape, sum } from "./tensor-ops.js";
+import { add, exp, matMul, mul, reshape, stopGradient, sum } from "./tensor-ops.js";
 
 describe("zeros", () => {
   test("fold away", () => {
@@ -42,6 +42,23 @@ test("only what the outputs need becomes part of the graph", () => {
   const { inputs } = tape.emit("test", [{ name: "z", tensor: exp(x) }]);
   expect(inputs).toEqual(["x"]);
   expect(tape.emit("test", [{ name: "z", tensor: product }]).inputs).toEqual(["x", "y"]);
+});
+
+test("what is given is not computed again", () => {
+  const tape = new Tape();
+  const x = tape.input("x", [2]);
+  const middle = exp(x);
+  const outputs = [{ name: "z", tensor: mul(middle, middle) }];
+  expect(tape.emit("test", outputs).inputs).toEqual(["x"]);
+  expect(tape.emit("test", outputs, [{ name: "middle", tensor: middle }]).inputs).toEqual(["middle"]);
+});
+
+test("gradients end where they are stopped", () => {
+  const tape = new Tape();
+  const x = tape.input("x", [2]);
+  const y = stopGradient(exp(x));
+  const [gradient] = tape.gradients([{ tensor: mul(y, y), cotangent: y }], [x]);
+  expect(gradient!.isZero).toBe(true);
 });
 
 test("a gradient of another shape than its tensor's is refused", () => {

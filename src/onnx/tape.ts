@@ -37,7 +37,7 @@ interface TapeNode {
   adjoint: Adjoint;
 }
 
-export interface TapeOutput {
+export interface NamedTensor {
   name: string;
   tensor: Tensor;
 }
@@ -105,28 +105,53 @@ export class Tape {
     return sources.map((source) => cotangents.get(source) ?? this.zeros(source.shape));
   }
 
-  /** The graph that computes these outputs, as the bytes of an ONNX model, and the names of the inputs it needs. */
-  emit(name: string, outputs: readonly TapeOutput[]): { model: Uint8Array; inputs: string[] } {
-    const needed = this.needed(outputs.map(({ tensor }) => tensor));
+  /**
+   * The graph that computes these outputs, as the bytes of an ONNX model, and the names of the inputs it needs. Tensors
+   * that are `given` become inputs: another graph has computed them.
+   */
+  emit(
+    name: string,
+    outputs: readonly NamedTensor[],
+    given: readonly NamedTensor[] = [],
+  ): { model: Uint8Array; inputs: string[] } {
+    const known = new Set(given.map(({ tensor }) => tensor));
+    const needed = this.needed(
+      outputs.map(({ tensor }) => tensor),
+      known,
+    );
     const graph = new GraphBuilder(name, "");
     const values = new Map<Tensor, Value>();
+    const inputs = new Map([
+      ...this.inputs,
+      ...given.map((input) => [input.tensor, { name: input.name, type: "f32" }] as const),
+    ]);
     const used: string[] = [];
-    const sizes = new Map<string, { value: Value; axis: number }>();
-    for (const [tensor, { name: inputName, type }] of this.inputs) {
-      if (!needed.has(tensor)) continue;
+    const use = (tensor: Tensor): Value => {
+      const there = values.get(tensor);
+      if (there) return there;
+      const { name: inputName, type } = inputs.get(tensor)!;
       const value = graph.input(inputName, type, tensor.shape);
       values.set(tensor, value);
       used.push(inputName);
-      for (const [axis, size] of tensor.shape.entries()) if (typeof size === "string") sizes.set(size, { value, axis });
-    }
-    const emission = { graph, shapeVector: shapeVectors(graph, sizes) };
+      return value;
+    };
+    const wanted = [...inputs.keys()].filter((tensor) => needed.has(tensor));
+    for (const tensor of wanted) use(tensor);
+    // An input that nothing else needs may still be the one that knows a size.
+    const sizeOf = (size: string): Value | null => {
+      const tensor = [...wanted, ...this.inputs.keys()].find(({ shape }) => shape.includes(size));
+      if (!tensor) return null;
+      const axis = tensor.shape.indexOf(size);
+      return graph.node("Shape", [use(tensor)], { attributes: { start: axis, end: axis + 1 } });
+    };
+    const emission = { graph, shapeVector: shapeVectors(graph, sizeOf) };
     for (const node of this.nodes) {
-      if (!node.outputs.some((output) => needed.has(output))) continue;
+      if (!node.outputs.some((output) => needed.has(output) && !known.has(output))) continue;
       const results = node.emit(
         emission,
         node.inputs.map((input) => values.get(input)!),
       );
-      for (const [k, output] of node.outputs.entries()) values.set(output, results[k]!);
+      for (const [k, output] of node.outputs.entries()) if (!known.has(output)) values.set(output, results[k]!);
     }
     for (const { name: outputName, tensor } of outputs) {
       graph.output(outputName, values.get(tensor)!, "f32", tensor.shape);
@@ -152,12 +177,13 @@ export class Tape {
     return found;
   }
 
-  /** Tensors that one of `outputs` depends on, these included. */
-  private needed(outputs: readonly Tensor[]): Set<Tensor> {
+  /** Tensors that one of `outputs` depends on, these included, but not beyond those that are known. */
+  private needed(outputs: readonly Tensor[], known: ReadonlySet<Tensor>): Set<Tensor> {
     const found = new Set(outputs);
     for (let i = this.nodes.length - 1; i >= 0; i--) {
       const node = this.nodes[i]!;
-      if (node.outputs.some((output) => found.has(output))) for (const input of node.inputs) found.add(input);
+      if (node.outputs.some((output) => found.has(output) && !known.has(output)))
+        for (const input of node.inputs) found.add(input);
     }
     return found;
   }
@@ -166,25 +192,27 @@ export class Tape {
 const noAdjoint: Adjoint = () => [];
 
 /** Puts shape vectors together from constants and the sizes of inputs. */
-function shapeVectors(graph: GraphBuilder, sizes: ReadonlyMap<string, { value: Value; axis: number }>) {
-  const known = new Map<string, Value>();
-  const size = (dimension: Dimension): Value => {
-    const source = typeof dimension === "string" ? sizes.get(dimension) : undefined;
-    if (!source) return graph.constant("i64", [typeof dimension === "number" ? dimension : -1]);
-    return graph.node("Shape", [source.value], { attributes: { start: source.axis, end: source.axis + 1 } });
-  };
+function shapeVectors(graph: GraphBuilder, sizeOf: (size: string) => Value | null) {
+  const sizes = new Map<Dimension, Value>();
+  const vectors = new Map<string, Value>();
   return (shape: Shape): Value => {
-    const key = `${shape}`;
-    const unknown = shape.filter((dimension) => typeof dimension === "string" && !sizes.has(dimension));
+    const unknown: Dimension[] = [];
+    const parts = shape.map((size) => {
+      const known = sizes.get(size) ?? (typeof size === "string" ? sizeOf(size) : graph.constant("i64", [size]));
+      if (known) sizes.set(size, known);
+      else unknown.push(size);
+      return known ?? graph.constant("i64", [-1]);
+    });
     if (unknown.length > 1) throw new Error(`no input of the graph has the sizes ${unknown}`);
-    let value = known.get(key);
-    if (!value) {
-      const isFixed = shape.every((dimension) => typeof dimension === "number");
-      value = isFixed
+    const key = `${shape}`;
+    let vector = vectors.get(key);
+    if (!vector) {
+      const isFixed = shape.every((size) => typeof size === "number");
+      vector = isFixed
         ? graph.constant("i64", shape as number[])
-        : graph.node("Concat", shape.map(size), { attributes: { axis: 0 } });
-      known.set(key, value);
+        : graph.node("Concat", parts, { attributes: { axis: 0 } });
+      vectors.set(key, vector);
     }
-    return value;
+    return vector;
   };
 }

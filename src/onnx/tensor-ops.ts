@@ -52,6 +52,11 @@ export function softplus(x: Tensor): Tensor {
   return single("Softplus", [x], x.shape, {}, ([g]) => [mul(g!, sigmoid(x))]);
 }
 
+/** The same values, as a constant: gradients end here. */
+export function stopGradient(x: Tensor): Tensor {
+  return single("Identity", [x], x.shape, {}, () => []);
+}
+
 /** The gradient is 0 outside of the bounds. */
 export function clip(x: Tensor, low: number, high: number): Tensor {
   const bounds = [low, high].map((bound) => x.tape.scalar(bound));

@@ -103,6 +103,19 @@ describe.each<GoldenName>(["golden-g1", "golden-g2"])("%s", (name) => {
     });
   });
 
+  test.each(["bptc", "bp2c"] as const)("%s: gradients are the same where products are computed again", async (mode) => {
+    const [kept, again] = await Promise.all(
+      [true, false].map((keepsProducts) =>
+        withEngine({ method: "picaso-r", mode, keepsProducts }, (engine) =>
+          engine.lossAndGradients(parameters, examples()),
+        ),
+      ),
+    );
+    for (const [parameter, gradient] of kept!.gradients) {
+      expect(relativeError(again!.gradients.get(parameter)!, gradient), parameter).toBeLessThan(1e-6);
+    }
+  });
+
   test.each(compositionMethods)("the loss is that of inference, %s", async (method) => {
     const model = await LanguageModel.load(await makeGoldenFolder(name, scratch.path(name)), { threads: 1 });
     const losses: number[] = [];

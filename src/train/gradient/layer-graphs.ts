@@ -7,7 +7,8 @@ import type { CompositionMethod } from "../../compose/weights.js";
 import type { Mamba2Config } from "../../model/config.js";
 import { type LayerState, mamba2Layer } from "../../model/mamba2.js";
 import { parameterShapes } from "../../model/parameters.js";
-import { Tape, type TapeOutput, type Tensor } from "../../onnx/tape.js";
+import { Tape, type Tensor } from "../../onnx/tape.js";
+import { stopGradient } from "../../onnx/tensor-ops.js";
 import { composeStates } from "./composition.js";
 import { DifferentiableOperations, type Parameters } from "./operations.js";
 import { type Side, sequenceInputs, sizes } from "./sequences.js";
@@ -25,6 +26,10 @@ export interface LayerVariant {
   /** Whether the sequences are single chunks or more; `none` where the batch has no contexts. */
   contexts: "none" | "one" | "many";
   queries: "one" | "many";
+  /** Nothing reads what the contexts give from the last layer but their states. */
+  isLast: boolean;
+  /** Whether backward is given the results of linear layers or computes them again. */
+  keepsProducts: boolean;
 }
 
 /** A parameter of a layer, or some rows of one, that a graph takes as an input. */
@@ -42,94 +47,85 @@ export interface ParameterPart {
 export interface LayerGraph {
   model: Uint8Array;
   inputs: string[];
-  outputs: string[];
+}
+
+export interface LayerGraphs {
+  forward: LayerGraph;
+  backward: LayerGraph;
   parts: ParameterPart[];
 }
 
 const layer = "layer";
 
-/** `{side}.residual` [B, T, D] -> `{side}.next`; with `bp2c` also `past.ssm` and `past.conv`, for the backward graph. */
-export function forwardGraph(config: Mamba2Config, variant: LayerVariant): LayerGraph {
-  const tape = new Tape();
-  const parameters = new LayerParameters(tape, config);
-  const { context, query, past } = runLayer(tape, config, variant, parameters.get, null);
-  const outputs = [{ name: "query.next", tensor: query.next }];
-  if (context) outputs.push({ name: "context.next", tensor: context.next });
-  if (context && variant.mode === "bp2c") outputs.push(...Object.entries(past).map(pastOutput));
-  return finish(tape, "layer-forward", outputs, parameters);
-}
-
 /**
- * The forward graph's inputs and `{side}.cotangent`, the gradient of `{side}.next` -> `{side}.gradient`, that of
- * `{side}.residual`, and `gradient.{part}` for every parameter. With `bp2c` there is a side `query` only, and the
- * inputs `past.ssm` and `past.conv`.
+ * Forward: `{side}.residual` [B, T, D] -> `{side}.next`, and what backward is to be given, `kept.{i}`.
+ *
+ * Backward: the same inputs, `kept.{i}` and `{side}.cotangent`, the gradient of `{side}.next` -> `{side}.gradient`, that
+ * of `{side}.residual`, and `gradient.{part}` for every parameter. With `bp2c` it has the side `query` only.
  */
-export function backwardGraph(config: Mamba2Config, variant: LayerVariant): LayerGraph {
+export function layerGraphs(config: Mamba2Config, variant: LayerVariant): LayerGraphs {
   const tape = new Tape();
   const parameters = new LayerParameters(tape, config);
-  const isFixed = variant.mode === "bp2c" && variant.contexts !== "none";
-  const past = isFixed ? pastInputs(tape, config) : null;
-  const { context, query } = runLayer(tape, config, variant, parameters.get, past);
-  const sides = context ? { query, context } : { query };
-  const ends = Object.entries(sides).map(([side, { next }]) => ({
-    tensor: next,
-    cotangent: tape.input(`${side}.cotangent`, next.shape),
-  }));
-  const starts = Object.values(sides).map(({ residual }) => residual);
-  const gradients = tape.gradients(ends, [...starts, ...parameters.tensors()]);
+  const run = runLayer(tape, config, variant, parameters.get);
+  const kept = run.kept.map((tensor, i) => ({ name: `kept.${i}`, tensor }));
+
+  const ends = run.sides.filter(({ side }) => side === "query" || !variant.isLast);
+  const starts = run.sides.filter(({ side }) => side === "query" || variant.mode === "bptc");
+  const gradients = tape.gradients(
+    ends
+      .filter((end) => starts.includes(end))
+      .map(({ side, next }) => ({ tensor: next, cotangent: tape.input(`${side}.cotangent`, next.shape) })),
+    [...starts.map(({ residual }) => residual), ...parameters.tensors()],
+  );
   const names = [
-    ...Object.keys(sides).map((side) => `${side}.gradient`),
+    ...starts.map(({ side }) => `${side}.gradient`),
     ...parameters.parts.map(({ input }) => `gradient.${input}`),
   ];
-  const outputs = names.map((name, i) => ({ name, tensor: gradients[i]! }));
-  return finish(tape, "layer-backward", outputs, parameters);
+  const backward = tape.emit(
+    "layer-backward",
+    names.map((name, i) => ({ name, tensor: gradients[i]! })),
+    kept,
+  );
+  const forward = tape.emit("layer-forward", [
+    ...ends.map(({ side, next }) => ({ name: `${side}.next`, tensor: next })),
+    ...kept.filter(({ name }) => backward.inputs.includes(name)),
+  ]);
+  return { forward, backward, parts: parameters.parts };
 }
 
-/** Runs the contexts only where no `fixed` past is given. */
 function runLayer(
   tape: Tape,
   config: Mamba2Config,
-  { method, contexts, queries }: LayerVariant,
+  { method, mode, contexts, queries, keepsProducts }: LayerVariant,
   parameters: Parameters,
-  fixed: LayerState<Tensor> | null,
 ) {
+  const kept: Tensor[] = [];
   const run = (side: Side, isOne: boolean, past: LayerState<Tensor>) => {
     const { B, T } = sizes(side);
     const residual = tape.input(`${side}.residual`, [B, T, config.hiddenSize]);
     const ops = new DifferentiableOperations(config, parameters, sequenceInputs(tape, side, isOne, config));
     const { residual: next, present, logDecay } = mamba2Layer(ops, config, layer, residual, past);
-    return { residual, next, states: { ...present, logDecay } };
+    if (keepsProducts) kept.push(...ops.products);
+    return { side, residual, next, states: { ...present, logDecay } };
   };
-  const context =
-    fixed || contexts === "none"
-      ? null
-      : run("context", contexts === "one", zeroState(tape, config, sizes("context").B));
-  const zero = () => zeroState(tape, config, sizes("query").B);
-  const past = fixed ?? (context ? composeStates(tape, context.states, method, config) : zero());
-  return { context, query: run("query", queries === "one", past), past };
-}
-
-function stateShapes({ groups, stateSize, innerSize, convKernel, convDim }: Mamba2Config, B: string) {
-  return { ssm: [B, groups, stateSize, innerSize / groups], conv: [B, convKernel - 1, convDim] };
+  if (contexts === "none") {
+    return { sides: [run("query", queries === "one", zeroState(tape, config, sizes("query").B))], kept };
+  }
+  const context = run("context", contexts === "one", zeroState(tape, config, sizes("context").B));
+  let past = composeStates(tape, context.states, method, config);
+  if (mode === "bp2c") {
+    past = { ssm: stopGradient(past.ssm), conv: stopGradient(past.conv) };
+    kept.push(past.ssm, past.conv);
+  }
+  return { sides: [run("query", queries === "one", past), context], kept };
 }
 
 function zeroState(tape: Tape, config: Mamba2Config, B: string): LayerState<Tensor> {
-  const { ssm, conv } = stateShapes(config, B);
-  return { ssm: tape.zeros(ssm), conv: tape.zeros(conv) };
-}
-
-function pastInputs(tape: Tape, config: Mamba2Config): LayerState<Tensor> {
-  const { ssm, conv } = stateShapes(config, sizes("query").B);
-  return { ssm: tape.input("past.ssm", ssm), conv: tape.input("past.conv", conv) };
-}
-
-function pastOutput([part, tensor]: [string, Tensor]): TapeOutput {
-  return { name: `past.${part}`, tensor };
-}
-
-function finish(tape: Tape, name: string, outputs: TapeOutput[], parameters: LayerParameters): LayerGraph {
-  const { model, inputs } = tape.emit(name, outputs);
-  return { model, inputs, outputs: outputs.map((output) => output.name), parts: parameters.parts };
+  const { groups, stateSize, innerSize, convKernel, convDim } = config;
+  return {
+    ssm: tape.zeros([B, groups, stateSize, innerSize / groups]),
+    conv: tape.zeros([B, convKernel - 1, convDim]),
+  };
 }
 
 /** The parameters that a graph uses, as inputs. */

@@ -26,6 +26,9 @@ export interface SequenceInputs {
 }
 
 export class DifferentiableOperations implements BlockOperations<Tensor> {
+  /** Results of linear layers: what takes longest to compute again. */
+  readonly products: Tensor[] = [];
+
   constructor(
     private readonly config: Mamba2Config,
     private readonly parameter: Parameters,
@@ -41,7 +44,9 @@ export class DifferentiableOperations implements BlockOperations<Tensor> {
       from += size;
       const product = matMul(rows, this.parameter(weight, part), { transB: true });
       const biased = bias === null ? product : add(product, this.parameter(bias, part));
-      return reshape(biased, x.shape.with(-1, size));
+      const result = reshape(biased, x.shape.with(-1, size));
+      this.products.push(result);
+      return result;
     });
   }
 
