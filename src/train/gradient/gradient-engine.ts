@@ -3,7 +3,7 @@
  * zero state, their states are composed at every layer, query and target run from the composed states, and the target's
  * tokens are scored. Forward keeps each layer's residuals, backward runs each layer again.
  *
- * Letters: V vocabulary, D hidden size.
+ * Letters: B sequences, T tokens of each, D hidden size, N state size, H heads.
  */
 import { availableParallelism } from "node:os";
 import type * as ort from "onnxruntime-node";
@@ -23,8 +23,8 @@ export interface GradientOptions {
   /** @default all cores */
   threads?: number;
   /**
-   * Keeps the results of each layer's linear maps from forward to backward, which saves a tenth of the time and takes
-   * several times the memory, 4 (2 expand D + 2 groups N + H) bytes for each token and layer beside 4 D.
+   * Keeps the results of each layer's input projection from forward to backward, the largest product that backward
+   * would compute again. Takes 4 (2 expand D + 2 groups N + H) bytes for each token and layer, beside 4 D for residuals.
    * @default true
    */
   keepsProducts?: boolean;

@@ -1,7 +1,7 @@
 /**
  * The operations of a Mamba-2 block on a tape, from which gradients follow.
  *
- * Letters: B batch, T tokens, H heads, P head dimension, W convolution width kept, C its channels.
+ * Letters: B batch, T tokens, H heads, P head dimension, W convolution width kept, C its channels, R = B*T rows.
  */
 
 import type { Mamba2Config } from "../../model/config.js";
