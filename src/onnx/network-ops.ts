@@ -43,14 +43,15 @@ export function silu(x: Tensor): Tensor {
 export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
   const [size] = weight.shape as [number];
   const rows = ["R", size] as const;
-  const [y, inverse] = x.tape.record(
+  const [y] = x.tape.record(
     [x, weight],
-    [x.shape, x.shape.with(-1, 1)],
-    ({ graph }, inputs) =>
-      graph.nodes("SimplifiedLayerNormalization", inputs, 2, { attributes: { axis: -1 }, floats: { epsilon } }),
+    [x.shape],
+    ({ graph }, inputs) => [
+      graph.node("SimplifiedLayerNormalization", inputs, { attributes: { axis: -1 }, floats: { epsilon } }),
+    ],
     ([g]) => {
       // With r = 1 / sqrt(...) of a row: dx = r g w - x r^3 mean(g w x), dw = sum of r g x over the rows.
-      const r = inverse!;
+      const r = inverseNorm(x, size, epsilon);
       const product = reshape(mul(g!, x), rows);
       const mean = scale(matMul(product, reshape(weight, [size, 1])), 1 / size);
       const pull = mul(mul(reshape(mean, r.shape), r), mul(r, r));
@@ -58,8 +59,29 @@ export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
       const dw = matMul(reshape(r, ["R", 1]), product, { transA: true });
       return [dx, reshape(dw, [size])];
     },
-  ) as [Tensor, Tensor];
+  ) as [Tensor];
   return y;
+}
+
+/**
+ * 1 / sqrt(mean(x^2) + epsilon) of each row, [..., 1]. The operator would give it as a second output, but not on every
+ * engine. Only ever part of a gradient: it has none itself.
+ */
+function inverseNorm(x: Tensor, size: number, epsilon: number): Tensor {
+  const [result] = x.tape.record(
+    [x],
+    [x.shape.with(-1, 1)],
+    ({ graph }, [value]) => {
+      const squares = graph.node("ReduceSumSquare", [value!, graph.constant("i64", [-1])]);
+      const mean = graph.node("Mul", [squares, graph.constant("f32", [1 / size], [])]);
+      const root = graph.node("Sqrt", [graph.node("Add", [mean, graph.constant("f32", [epsilon], [])])]);
+      return [graph.node("Reciprocal", [root])];
+    },
+    () => {
+      throw new Error("gradients of gradients of the norm are not there");
+    },
+  ) as [Tensor];
+  return result;
 }
 
 /**
