@@ -129,14 +129,19 @@ export function matMul(a: Tensor, b: Tensor, { transA = false, transB = false }:
   }
   const shape = [...batch, rows, columns];
   if (a.isZero || b.isZero) return a.tape.zeros(shape);
-  const options = {
-    domain: "com.microsoft",
-    attributes: { transA: Number(transA), transB: Number(transB) },
-  } as const;
-  return single("FusedMatMul", [a, b], shape, options, ([g]) => [
+  // Not FusedMatMul itself, which WebGPU lacks; on the CPU the engine makes it of the two.
+  const emit: Emit = ({ graph }, values) => {
+    const perm = [...batch.keys(), batch.length + 1, batch.length];
+    const turned = [transA, transB].map((isTurned, k) =>
+      isTurned ? graph.node("Transpose", [values[k]!], { attributes: { perm } }) : values[k]!,
+    );
+    return [graph.node("MatMul", turned)];
+  };
+  const adjoint: Adjoint = ([g]) => [
     transA ? matMul(b, g!, { transA: transB, transB: true }) : matMul(g!, b, { transB: !transB }),
     transB ? matMul(g!, a, { transA: true, transB: transA }) : matMul(a, g!, { transA: !transA }),
-  ]);
+  ];
+  return a.tape.record([a, b], [shape], emit, adjoint)[0]!;
 }
 
 function matrixShape({ shape }: Tensor, isTransposed: boolean): [Dimension, Dimension] {
