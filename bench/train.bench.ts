@@ -1,92 +1,89 @@
 /**
- * How fast a training step of the bundled model is, against the rate of jax-js's own matrix product in the shape of the
- * model's largest one. Run by `npx tsx bench/train.bench.ts [wasm|webgpu] [rounds]`. Everything is timed in turns within
- * each round, so that a busy machine disturbs all alike; medians are printed, without the first round, which compiles.
+ * How fast a training step of the bundled model is on each engine: `npx tsx bench/train.bench.ts [engine,...] [rounds]`.
+ * All are timed in turns within each round, and the machine's rate of multiplying matrices (one large product on ONNX
+ * Runtime) just before and after each, so that other work on the machine disturbs all alike. Medians are printed, without
+ * the first round, which compiles.
  *
- * A forward pass takes 2 operations per projection weight and token; a gradient step takes 8 where gradients flow (forward,
- * forward again from the layer's input, twice that backward) and 2 where they do not. Scan, convolution and head come on
- * top in time but do not count as work, so the share says what a step makes of the machine's matrix products.
+ * Only operations of linear layers and the head count as work: 2 for each weight and token forward and 4 backward, where
+ * gradients flow. What an engine computes twice, recurrence, convolution and norms come on top in time alone.
  */
-import { Random } from "../src/evaluate/random.js";
+import { availableParallelism } from "node:os";
+import * as ort from "onnxruntime-node";
 import { bundledModel } from "../src/model/bundled.js";
 import { findModelFiles } from "../src/model/checkpoint/model-files.js";
+import { Tape } from "../src/onnx/tape.js";
+import { matMul } from "../src/onnx/tensor-ops.js";
 import { loadEngine, type TrainingEngine } from "../src/train/engines.js";
-import { countTokens, type TrainingExample } from "../src/train/example.js";
+import { countTargets, countTokens } from "../src/train/example.js";
 import type { GradientMode } from "../src/train/gradient-engine.js";
 import { LowRankParameters } from "../src/train/lora.js";
+import { countContexts } from "../src/train/micro-batches.js";
 import { AdamW } from "../src/train/optimizer.js";
+import { groupTokensOf } from "../src/train/options.js";
 import { FullParameters, readParameters } from "../src/train/parameters.js";
+import { randomTokens } from "../test/support/random-tokens.js";
 
-const engine = (process.argv[2] ?? "wasm") as TrainingEngine;
+const engines = (process.argv[2] ?? "onnx,jax-cpu").split(",") as TrainingEngine[];
 const rounds = Number(process.argv[3] ?? 3);
-const [examplesPerStep, contexts, contextTokens, queryTokens, targetTokens] = [2, 4, 128, 64, 64];
 
-const { config, ...files } = await findModelFiles(bundledModel);
-const values = await readParameters({ config, ...files });
-const projected = config.innerSize + config.convDim + config.heads;
-const weightsPerToken = config.layers * config.hiddenSize * (projected + config.innerSize);
-
-const random = Random.of(1);
-const draw = (length: number) => Array.from({ length }, () => random.below(config.vocabSize));
-const examples = Array.from({ length: examplesPerStep }, (): TrainingExample => {
-  return {
-    contexts: Array.from({ length: contexts }, () => draw(contextTokens)),
-    query: draw(queryTokens),
-    target: draw(targetTokens),
-  };
-});
+const contextTokens = 128;
+const files = await findModelFiles(bundledModel);
+const { config } = files;
+const values = await readParameters(files);
+const examples = Array.from({ length: 4 }, (_, e) => ({
+  contexts: Array.from({ length: 5 }, (_, k) => randomTokens(contextTokens, config.vocabSize, e * 100 + k)),
+  query: randomTokens(64, config.vocabSize, e * 100 + 98),
+  target: randomTokens(64, config.vocabSize, e * 100 + 99),
+}));
 const tokens = countTokens(examples);
-const contextShare = (examplesPerStep * contexts * contextTokens) / tokens;
-
-const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
-
-const start = await loadEngine(engine);
-const limits = { groupTokens: engine === "webgpu" ? 12288 : 1536, groupContexts: 32 };
 
 /** A way to train, and what it took in each round. */
 interface Candidate {
   name: string;
-  /** Operations of a step's projections. */
+  /** Operations of a step that count. */
   operations: number;
   step: () => Promise<void>;
-  seconds: number[];
-  /** Share of the rate of matrix products measured just before and after. */
-  shares: number[];
+  measured: { seconds: number; rate: number; share: number }[];
 }
 
-async function candidate(name: string, mode: GradientMode, lora: boolean): Promise<Candidate> {
-  const parameters = lora ? new LowRankParameters(values, { rank: 16 }, 0) : new FullParameters(values);
+async function candidate(engine: TrainingEngine, mode: GradientMode, rank?: number): Promise<Candidate> {
+  const parameters = rank ? new LowRankParameters(values, { rank }, 0) : new FullParameters(values);
   const optimizer = new AdamW(parameters.trained);
+  const limits = { groupTokens: groupTokensOf(engine), groupContexts: 32 };
+  const start = await loadEngine(engine);
   const running = await start(config, { method: "picaso-r", mode, wanted: parameters.wanted, ...limits });
-  const perWeight = mode === "bptc" ? 8 : 2 * contextShare + 8 * (1 - contextShare);
   let count = 0;
   const step = async () => {
     const { gradients } = await running.lossAndGradients(parameters.values(), examples);
     // A rate of zero: every round does the same.
     optimizer.step(parameters.gradients(gradients), ++count, 0);
   };
-  return { name, operations: weightsPerToken * tokens * perWeight, step, seconds: [], shares: [] };
+  const name = `${engine}, ${mode}${rank ? `, low-rank ${rank}` : ""}`;
+  return { name, operations: operationsOf(mode), step, measured: [] };
 }
 
-/** Operations a second of a product [1536, width] x [width, projected]; the best of three. */
-async function matmulRate(): Promise<number> {
-  const { np, blockUntilReady } = await import("../src/train/jax/jax.js");
-  const rows = 1536;
-  const filled = (r: number, c: number) => np.array(Float32Array.from({ length: r * c }, Math.random)).reshape([r, c]);
-  const [a, b] = [filled(rows, config.hiddenSize), filled(projected, config.hiddenSize)];
-  const times: number[] = [];
-  for (let i = 0; i < 3; i++) {
-    times.push(
-      await secondsOf(async () => {
-        const product = np.matmul(a.ref, b.ref.transpose());
-        await blockUntilReady(product);
-        product.dispose();
-      }),
-    );
-  }
-  a.dispose();
-  b.dispose();
-  return (2 * rows * config.hiddenSize * projected) / Math.min(...times);
+function operationsOf(mode: GradientMode): number {
+  const { hiddenSize, layers, innerSize, convDim, heads, vocabSize } = config;
+  const weights = layers * hiddenSize * (innerSize + convDim + heads + innerSize);
+  const ofContexts = countContexts(examples) * contextTokens;
+  const passes = (mode === "bptc" ? 6 : 2) * ofContexts + 6 * (tokens - ofContexts);
+  return weights * passes + 6 * hiddenSize * vocabSize * countTargets(examples);
+}
+
+/** Measures operations a second of a product in float32, large enough for the threads. */
+async function matrixRate(): Promise<() => Promise<number>> {
+  const size = 1536;
+  const tape = new Tape();
+  const product = matMul(tape.input("a", [size, size]), tape.input("b", [size, size]));
+  const session = await ort.InferenceSession.create(tape.emit("rate", [{ name: "c", tensor: product }]).model);
+  const matrix = () => new ort.Tensor("float32", new Float32Array(size * size).fill(1), [size, size]);
+  const feeds = { a: matrix(), b: matrix() };
+  return async () => {
+    const seconds = await secondsOf(async () => {
+      for (let i = 0; i < 4; i++) await session.run(feeds);
+    });
+    return (4 * 2 * size ** 3) / seconds;
+  };
 }
 
 async function secondsOf(run: () => Promise<unknown>): Promise<number> {
@@ -95,27 +92,33 @@ async function secondsOf(run: () => Promise<unknown>): Promise<number> {
   return (performance.now() - begin) / 1000;
 }
 
-const candidates = [
-  await candidate("bptc", "bptc", false),
-  await candidate("bp2c", "bp2c", false),
-  await candidate("bptc, low-rank 16", "bptc", true),
-];
-const rates: number[] = [];
+const median = (numbers: number[]) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
+
+const candidates: Candidate[] = [];
+for (const engine of engines) {
+  candidates.push(
+    await candidate(engine, "bptc"),
+    await candidate(engine, "bp2c"),
+    await candidate(engine, "bptc", 16),
+  );
+}
+const measureRate = await matrixRate();
 for (let round = 0; round <= rounds; round++) {
-  let before = await matmulRate();
-  for (const { operations, step, seconds, shares } of candidates) {
-    const taken = await secondsOf(step);
-    const after = await matmulRate();
-    if (round > 0) {
-      seconds.push(taken);
-      shares.push(operations / taken / ((before + after) / 2));
-      rates.push(after);
-    }
-    before = after;
+  for (const { operations, step, measured } of candidates) {
+    const before = await measureRate();
+    const seconds = await secondsOf(step);
+    const rate = (before + (await measureRate())) / 2;
+    if (round > 0) measured.push({ seconds, rate, share: operations / seconds / rate });
   }
 }
-console.log(`${engine}: matrix products at ${(median(rates) / 1e9).toFixed(1)} GFLOP/s; ${tokens} tokens a step`);
-for (const { name, seconds, shares } of candidates) {
-  const pace = `${median(seconds).toFixed(2)} s a step, ${(tokens / median(seconds)).toFixed(0)} tokens/s`;
-  console.log(`${name}: ${pace}, ${(100 * median(shares)).toFixed(0)}% of the rate`);
+const memory = (process.resourceUsage().maxRSS / 2 ** 20).toFixed(1);
+console.log(`${tokens} tokens a step, ${availableParallelism()} threads, median of ${rounds}; ${memory} GiB at most`);
+for (const { name, measured } of candidates) {
+  const [seconds, rate, share] = (["seconds", "rate", "share"] as const).map((key) =>
+    median(measured.map((m) => m[key])),
+  );
+  console.log(
+    `${name}: ${seconds!.toFixed(2)} s a step, ${(tokens / seconds!).toFixed(0)} tokens/s, ` +
+      `${(100 * share!).toFixed(0)}% of the ${(rate! / 1e9).toFixed(0)} GFLOP/s of one large product`,
+  );
 }

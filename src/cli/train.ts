@@ -1,5 +1,4 @@
 import { type Command as AnyCommand, Command, InvalidArgumentError, Option } from "commander";
-import { trainingEngines } from "../train/engines.js";
 import type { GradientMode } from "../train/gradient-engine.js";
 import type { TrainingProgress, TrainOptions } from "../train/options.js";
 import type { DataOptions, TrainingTask } from "../train/read-data.js";
@@ -11,7 +10,7 @@ import type { Reporter } from "./reporter.js";
 type SameNames = Pick<
   TrainOptions,
   | ("method" | "epochs" | "maxSteps" | "batchSize" | "learningRate" | "schedule" | "warmupSteps" | "weightDecay")
-  | ("clipNorm" | "validateEvery" | "validationExamples" | "patience" | "checkpointEvery" | "seed" | "engine")
+  | ("clipNorm" | "validateEvery" | "validationExamples" | "patience" | "checkpointEvery" | "seed")
   | ("groupTokens" | "groupContexts")
 >;
 
@@ -48,6 +47,9 @@ Tasks, and what --data is for each:
 Modes:
   bptc       gradients flow through the composition into the contexts: better, slower
   bp2c       the composed state is taken as given: about twice as fast
+
+With --device webgpu gradients are computed on a graphics card; that needs the
+optional package webgpu.
 
 Stopped by Ctrl-C, a crash or kill -9, it goes on where it was when the same command
 is run again. In --out, loss.svg is the picture of the course, training.jsonl its
@@ -118,7 +120,6 @@ function addCourseOptions(command: AnyCommand): void {
 
 function addMachineOptions(command: AnyCommand): void {
   command
-    .addOption(new Option("--engine <engine>", "what computes gradients").choices(trainingEngines).default("wasm"))
     .option(
       "--group-tokens <n>",
       "tokens that go through a layer at once; less takes less memory (default: 1536, on webgpu 12288)",
@@ -154,6 +155,7 @@ async function run(_: unknown, command: AnyCommand): Promise<void> {
     validation: validation === undefined ? undefined : examplesOf(validation),
     lora: lora === undefined ? undefined : { rank: lora, alpha: loraAlpha },
     dtype: weights,
+    engine: flags.device === "cpu" ? "onnx" : "jax-webgpu",
     signal,
     onProgress: (progress) => report(reporter, progress),
   });

@@ -54,11 +54,11 @@ export interface TrainOptions extends OptimizerOptions, ExportOptions {
   checkpointEvery?: number;
   /** Order of the data, choices of contexts, first values of low-rank additions. @default 0 */
   seed?: number;
-  /** @default "wasm" */
+  /** @default "onnx" */
   engine?: TrainingEngine;
   /** Threads of the engine on the CPU. @default all cores */
   threads?: number;
-  /** Tokens that go through a layer at once, padding included: bounds memory. @default 1536, on webgpu 12288 */
+  /** Tokens that go through a layer at once, padding included: bounds memory. @default 1536, on jax-webgpu 12288 */
   groupTokens?: number;
   /** Contexts whose states are kept at once: bounds memory. @default 32 */
   groupContexts?: number;
@@ -106,6 +106,11 @@ export interface TrainResult {
   stoppedEarly: boolean;
 }
 
+/** How many tokens go through a layer at once where nobody says: a graphics card wants more of them. */
+export function groupTokensOf(engine: TrainingEngine): number {
+  return engine === "jax-webgpu" ? 12288 : 1536;
+}
+
 /** All defaults filled in. */
 export function completeOptions(options: TrainOptions) {
   const complete = {
@@ -123,8 +128,8 @@ export function completeOptions(options: TrainOptions) {
     patience: options.patience ?? Number.POSITIVE_INFINITY,
     checkpointEvery: options.checkpointEvery ?? 100,
     seed: options.seed ?? 0,
-    engine: options.engine ?? "wasm",
-    groupTokens: options.groupTokens ?? (options.engine === "webgpu" ? 12288 : 1536),
+    engine: options.engine ?? "onnx",
+    groupTokens: options.groupTokens ?? groupTokensOf(options.engine ?? "onnx"),
     groupContexts: options.groupContexts ?? 32,
     beta1: options.beta1 ?? 0.9,
     beta2: options.beta2 ?? 0.999,

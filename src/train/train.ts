@@ -34,8 +34,8 @@ export type { ExampleMaker, TrainingProgress, TrainOptions, TrainResult } from "
  * BP2C). Checkpoints in `{output}/checkpoints` outlive the process at any moment: run it again with the same options to
  * go on.
  *
- * On the wasm engine a training is deterministic: the same options give the same losses, stopped and resumed or not.
- * On webgpu, sums of embedding gradients are added in varying order.
+ * On the CPU a training is deterministic: the same options give the same losses, stopped and resumed or not. On a
+ * graphics card, sums of embedding gradients are added in varying order.
  *
  * @throws PicasoError `bad-argument` for options or examples that cannot be used, `not-found` and `bad-file` for the
  *   model or a checkpoint, `mismatch` when the checkpoint is of another training, `conflict` when `output` holds another

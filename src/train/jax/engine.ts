@@ -4,9 +4,10 @@ import type { Mamba2Config } from "../../model/config.js";
 import { parameterShapes } from "../../model/parameters.js";
 import { countTargets, type TrainingExample } from "../example.js";
 import type { EngineOptions, GradientEngine, LossAndGradients, ParameterValues } from "../gradient-engine.js";
-import { planMicroBatches } from "../packing.js";
+import { countContexts, planMicroBatches, queryLength } from "../micro-batches.js";
 import { TrainingLoss } from "./loss.js";
 import { type MicroBatch, placeMicroBatch } from "./micro-batch.js";
+import { bucketLength } from "./packing.js";
 import { EngineParameters, GradientSums } from "./parameters.js";
 
 export class JaxEngine implements GradientEngine {
@@ -69,7 +70,11 @@ export class JaxEngine implements GradientEngine {
   ): Promise<void> {
     const { groupTokens, groupContexts } = this.options;
     const weight = 1 / countTargets(examples);
-    for (const part of planMicroBatches(examples, { groupTokens, groupContexts })) {
+    // Queries are one group; contexts are any number, of which the states are kept.
+    const fits = (part: readonly TrainingExample[]) =>
+      countContexts(part) <= groupContexts &&
+      part.length * bucketLength(Math.max(...part.map(queryLength))) <= groupTokens;
+    for (const part of planMicroBatches(examples, queryLength, fits)) {
       throwIfAborted(signal, "training");
       const batch = placeMicroBatch(part, groupTokens, weight);
       try {

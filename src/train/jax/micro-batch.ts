@@ -5,10 +5,10 @@
  * Letters: E rows of queries (some empty), K slots for contexts, R rows of a group of contexts.
  */
 import type { TrainingExample } from "../example.js";
-import { packSequences, type SequenceGroup } from "../packing.js";
 import type { ContextPlaces } from "./compose-states.js";
 import type { Predictions } from "./head.js";
 import { np, type Tensor, tree } from "./jax.js";
+import { packSequences, type SequenceGroup } from "./packing.js";
 
 export interface PlacedGroup {
   /** [R, T] int32 */

@@ -2,4 +2,4 @@
 import { testEngine } from "../test-engine.js";
 
 // Compiling shaders for a processor without a graphics card takes half a minute.
-testEngine("webgpu", 300_000);
+testEngine("jax-webgpu", 300_000);

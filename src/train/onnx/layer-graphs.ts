@@ -1,7 +1,7 @@
 /**
  * One layer of a training step as two graphs, forward and backward, the same for every layer of a model: contexts run
- * from the zero state, their states are composed, queries run from the composed states. The backward graph computes
- * what it needs of the forward pass again, so that only residuals are kept in between.
+ * from the zero state, their states are composed, queries run from the composed states. Between them residuals are
+ * kept, and the results of linear layers, which take longest; the backward graph computes the rest again.
  */
 import type { CompositionMethod } from "../../compose/weights.js";
 import type { Mamba2Config } from "../../model/config.js";
@@ -9,27 +9,24 @@ import { type LayerState, mamba2Layer } from "../../model/mamba2.js";
 import { parameterShapes } from "../../model/parameters.js";
 import { Tape, type Tensor } from "../../onnx/tape.js";
 import { stopGradient } from "../../onnx/tensor-ops.js";
+import type { GradientMode } from "../gradient-engine.js";
 import { composeStates } from "./composition.js";
 import { DifferentiableOperations, type Parameters } from "./operations.js";
 import { type Side, sequenceInputs, sizes } from "./sequences.js";
 
-/**
- * - `bptc`, backpropagation through composition: gradients reach the contexts' own runs through the composed states
- * - `bp2c`, backpropagation to composition: the composed states count as constants
- */
-export type GradientMode = "bptc" | "bp2c";
-
-/** What graphs differ by. */
-export interface LayerVariant {
-  method: CompositionMethod;
-  mode: GradientMode;
+/** What a batch's graphs depend on. */
+export interface BatchKind {
   /** Whether the sequences are single chunks or more; `none` where the batch has no contexts. */
   contexts: "none" | "one" | "many";
   queries: "one" | "many";
+}
+
+/** What graphs differ by. */
+export interface LayerVariant extends BatchKind {
+  method: CompositionMethod;
+  mode: GradientMode;
   /** Nothing reads what the contexts give from the last layer but their states. */
   isLast: boolean;
-  /** Whether backward is given the results of linear layers or computes them again. */
-  keepsProducts: boolean;
 }
 
 /** A parameter of a layer, or some rows of one, that a graph takes as an input. */
@@ -61,9 +58,10 @@ const layer = "layer";
  * Forward: `{side}.residual` [B, T, D] -> `{side}.next`, and what backward is to be given, `kept.{i}`.
  *
  * Backward: the same inputs, `kept.{i}` and `{side}.cotangent`, the gradient of `{side}.next` -> `{side}.gradient`, that
- * of `{side}.residual`, and `gradient.{part}` for every parameter. With `bp2c` it has the side `query` only.
+ * of `{side}.residual`, and `gradient.{part}` for the wanted parameters, named as {@link ParameterPart} names them. With
+ * `bp2c` it has the side `query` only.
  */
-export function layerGraphs(config: Mamba2Config, variant: LayerVariant): LayerGraphs {
+export function layerGraphs(config: Mamba2Config, variant: LayerVariant, wanted: ReadonlySet<string>): LayerGraphs {
   const tape = new Tape();
   const parameters = new LayerParameters(tape, config);
   const run = runLayer(tape, config, variant, parameters.get);
@@ -71,16 +69,14 @@ export function layerGraphs(config: Mamba2Config, variant: LayerVariant): LayerG
 
   const ends = run.sides.filter(({ side }) => side === "query" || !variant.isLast);
   const starts = run.sides.filter(({ side }) => side === "query" || variant.mode === "bptc");
+  const trained = parameters.parts.filter(({ parameter }) => wanted.has(parameter));
   const gradients = tape.gradients(
     ends
       .filter((end) => starts.includes(end))
       .map(({ side, next }) => ({ tensor: next, cotangent: tape.input(`${side}.cotangent`, next.shape) })),
-    [...starts.map(({ residual }) => residual), ...parameters.tensors()],
+    [...starts.map(({ residual }) => residual), ...trained.map(({ input }) => parameters.tensor(input))],
   );
-  const names = [
-    ...starts.map(({ side }) => `${side}.gradient`),
-    ...parameters.parts.map(({ input }) => `gradient.${input}`),
-  ];
+  const names = [...starts.map(({ side }) => `${side}.gradient`), ...trained.map(({ input }) => `gradient.${input}`)];
   const backward = tape.emit(
     "layer-backward",
     names.map((name, i) => ({ name, tensor: gradients[i]! })),
@@ -96,7 +92,7 @@ export function layerGraphs(config: Mamba2Config, variant: LayerVariant): LayerG
 function runLayer(
   tape: Tape,
   config: Mamba2Config,
-  { method, mode, contexts, queries, keepsProducts }: LayerVariant,
+  { method, mode, contexts, queries }: LayerVariant,
   parameters: Parameters,
 ) {
   const kept: Tensor[] = [];
@@ -105,7 +101,7 @@ function runLayer(
     const residual = tape.input(`${side}.residual`, [B, T, config.hiddenSize]);
     const ops = new DifferentiableOperations(config, parameters, sequenceInputs(tape, side, isOne, config));
     const { residual: next, present, logDecay } = mamba2Layer(ops, config, layer, residual, past);
-    if (keepsProducts) kept.push(...ops.products);
+    kept.push(...ops.products);
     return { side, residual, next, states: { ...present, logDecay } };
   };
   if (contexts === "none") {
@@ -157,7 +153,8 @@ class LayerParameters {
     return tensor;
   };
 
-  tensors(): Tensor[] {
-    return [...this.inputs.values()];
+  /** The input of this name. */
+  tensor(input: string): Tensor {
+    return this.inputs.get(input)!;
   }
 }

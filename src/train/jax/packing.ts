@@ -1,9 +1,8 @@
 /**
- * Batches of examples in parts that fit into memory, and sequences of different lengths as groups of a few shapes, since
- * each shape is compiled once. The shapes have about the same number of tokens, so that buffers are used again.
+ * Sequences of different lengths as groups of a few shapes, since each shape is compiled once. The shapes have about the
+ * same number of tokens, so that buffers are used again.
  */
-import { PicasoError } from "../errors.js";
-import type { TrainingExample } from "./example.js";
+import { sequenceTooLong } from "../micro-batches.js";
 
 export interface SequenceGroup {
   /** Which sequences, in the order of the rows; the rows after them are empty. */
@@ -36,7 +35,7 @@ export function packSequences(sequences: readonly (readonly number[])[], groupTo
   for (let at = 0; at < byLength.length; ) {
     const length = bucketLength(sequences[byLength[at]!]!.length);
     const rows = Math.floor(groupTokens / length);
-    if (rows === 0) throw tooLong(sequences[byLength[at]!]!.length, groupTokens);
+    if (rows === 0) throw sequenceTooLong(sequences[byLength[at]!]!.length, groupTokens);
     const members = byLength.slice(at, at + rows);
     groups.push(pack(sequences, members, rowCount(members.length, rows), length));
     at += rows;
@@ -68,40 +67,4 @@ function pack(
     lengths[row] = sequences[member]!.length;
   }
   return { members, rows, length, tokens, lengths };
-}
-
-function tooLong(tokens: number, limit: number): PicasoError {
-  return new PicasoError("bad-argument", {
-    where: "training example",
-    expected: `at most ${limit} tokens in a context or in query and target together`,
-    found: `${tokens}`,
-    next: "Cut passages shorter, or raise groupTokens (--group-tokens) if memory allows: the training goes on.",
-  });
-}
-
-export interface BatchLimits {
-  /** Tokens of a group with padding: bounds the memory of one layer's inside. */
-  groupTokens: number;
-  /** Contexts of a micro-batch: bounds the memory of kept states, all layers. */
-  groupContexts: number;
-}
-
-/** Splits a batch into micro-batches within the limits (one example may exceed that of contexts), in a fixed order. */
-export function planMicroBatches(examples: readonly TrainingExample[], limits: BatchLimits): TrainingExample[][] {
-  const size = (example: TrainingExample) => example.query.length + example.target.length;
-  const byLength = Array.from(examples.keys()).sort((a, b) => size(examples[b]!) - size(examples[a]!) || a - b);
-  const batches: TrainingExample[][] = [];
-  let contexts = 0;
-  let rows = 0;
-  for (const index of byLength) {
-    const example = examples[index]!;
-    contexts += example.contexts.length;
-    if (batches.length === 0 || batches.at(-1)!.length >= rows || contexts > limits.groupContexts) {
-      batches.push([]);
-      contexts = example.contexts.length;
-      rows = Math.max(1, Math.floor(limits.groupTokens / bucketLength(size(example) - 1)));
-    }
-    batches.at(-1)!.push(example);
-  }
-  return batches;
 }

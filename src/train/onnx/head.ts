@@ -5,11 +5,11 @@
  * Letters: M positions, V vocabulary, D hidden size.
  */
 import type { Mamba2Config } from "../../model/config.js";
-import type { ParameterValues } from "./check-inputs.js";
-import type { Feeds } from "./feeds.js";
-import { toTensor } from "./feeds.js";
+import type { ParameterValues } from "../gradient-engine.js";
+import { type Feeds, toTensor } from "./feeds.js";
+import type { GradientSums } from "./gradient-sums.js";
 import { GraphSession } from "./graph-session.js";
-import { headGraph } from "./head-graph.js";
+import { type HeadSource, headGraph, headSources } from "./head-graph.js";
 
 /** Where to predict, and what: rows of the residuals, and as many tokens. */
 export interface Positions {
@@ -23,7 +23,7 @@ const maxLogits = 1 << 24;
 const normName = "backbone.norm_f.weight";
 
 export class Head {
-  private readonly sessions = new Map<boolean, Promise<GraphSession>>();
+  private readonly sessions = new Map<string, Promise<GraphSession>>();
   private readonly headName: string;
 
   constructor(
@@ -34,43 +34,49 @@ export class Head {
     this.headName = config.tiedEmbeddings ? "backbone.embeddings.weight" : "lm_head.weight";
   }
 
-  /** Mean loss of the positions in `residual` [rows, D]. */
+  /** Sum of the losses of the positions in `residual` [rows, D]. */
   async loss(parameters: ParameterValues, residual: Float32Array, positions: Positions): Promise<number> {
-    const session = await this.session(false);
+    const session = await this.session([]);
     let total = 0;
     for (const block of this.blocks(positions)) {
       const results = await session.run(this.feeds(parameters, residual, block));
       total += sum(results.losses!.data as Float32Array);
     }
-    return total / positions.targets.length;
+    return total;
   }
 
-  /** The same, and its gradient: that of the residual is returned, those of the parameters are added to `gradients`. */
+  /**
+   * The same, and the gradient of that sum times `weight`: that of the residual is returned, those of the parameters are
+   * added to `sums`.
+   */
   async lossAndGradients(
     parameters: ParameterValues,
     residual: Float32Array,
     positions: Positions,
-    gradients: ReadonlyMap<string, Float32Array>,
+    weight: number,
+    sums: GradientSums,
   ): Promise<{ loss: number; residual: Float32Array }> {
-    const session = await this.session(true);
+    const sources = headSources.filter((source) => source === "residual" || sums.values.has(this.nameOf(source)));
+    const session = await this.session(sources);
     const { hiddenSize: D } = this.config;
     const ofResidual = new Float32Array(residual.length);
     let total = 0;
     for (const block of this.blocks(positions)) {
       const { length } = block.rows;
-      const weights = new Float32Array(length).fill(1 / positions.targets.length);
+      const weights = new Float32Array(length).fill(weight);
       const results = await session.run({
         ...this.feeds(parameters, residual, block),
         weights: toTensor(weights, [length, 1]),
       });
       const values = (name: string) => results[name]!.data as Float32Array;
       total += sum(values("losses"));
-      addTo(gradients.get(normName)!, values("norm.gradient"));
-      addTo(gradients.get(this.headName)!, values("head.gradient"));
+      for (const source of sources) {
+        if (source !== "residual") sums.add(this.nameOf(source), values(`${source}.gradient`));
+      }
       const ofRows = values("residual.gradient");
       for (const [i, row] of block.rows.entries()) ofResidual.set(ofRows.subarray(i * D, (i + 1) * D), row * D);
     }
-    return { loss: total / positions.targets.length, residual: ofResidual };
+    return { loss: total, residual: ofResidual };
   }
 
   async dispose(): Promise<void> {
@@ -79,14 +85,19 @@ export class Head {
     await Promise.all(sessions.map((session) => session.dispose()));
   }
 
-  private session(withGradients: boolean): Promise<GraphSession> {
-    let session = this.sessions.get(withGradients);
+  private session(sources: readonly HeadSource[]): Promise<GraphSession> {
+    const key = `${sources}`;
+    let session = this.sessions.get(key);
     if (!session) {
-      const { model, inputs } = headGraph(this.config, withGradients);
+      const { model, inputs } = headGraph(this.config, sources);
       session = GraphSession.create(model, inputs, this.threads);
-      this.sessions.set(withGradients, session);
+      this.sessions.set(key, session);
     }
     return session;
+  }
+
+  private nameOf(source: "norm" | "head"): string {
+    return source === "norm" ? normName : this.headName;
   }
 
   private *blocks({ rows, targets }: Positions): Generator<Positions> {
@@ -111,8 +122,4 @@ export class Head {
 
 function sum(values: Float32Array): number {
   return values.reduce((a, b) => a + b, 0);
-}
-
-function addTo(sums: Float32Array, values: Float32Array): void {
-  for (let i = 0; i < sums.length; i++) sums[i]! += values[i]!;
 }

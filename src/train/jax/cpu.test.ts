@@ -1,3 +1,3 @@
 import { testEngine } from "../test-engine.js";
 
-testEngine("wasm", 60_000);
+testEngine("jax-cpu", 60_000);

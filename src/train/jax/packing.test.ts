@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { bucketLength, packSequences, planMicroBatches } from "./packing.js";
+import { bucketLength, packSequences } from "./packing.js";
 
 const sequences = (...lengths: number[]) =>
   lengths.map((length, i) => Array.from({ length }, (_, t) => 1000 * i + t + 1));
@@ -44,24 +44,4 @@ test("buckets hold their lengths", () => {
 
 test("a sequence longer than a group is refused with both numbers", () => {
   expect(() => packSequences(sequences(300), 256)).toThrow(/at most 256 tokens.*found 300/);
-});
-
-const example = (contexts: number, query: number) => ({
-  contexts: Array.from({ length: contexts }, () => [1]),
-  query: Array(query).fill(2),
-  target: [3],
-});
-
-test("micro-batches hold every example once, within both limits", () => {
-  const examples = [3, 0, 5, 2, 2, 9, 1, 0].map((contexts, i) => example(contexts, 20 + 13 * i));
-  const parts = planMicroBatches(examples, { groupTokens: 256, groupContexts: 6 });
-  expect(new Set(parts.flat())).toEqual(new Set(examples));
-  expect(parts.flat().length).toBe(examples.length);
-  for (const part of parts) {
-    const contexts = part.reduce((sum, each) => sum + each.contexts.length, 0);
-    expect(contexts <= 6 || part.length === 1).toBe(true);
-    const longest = Math.max(...part.map(({ query, target }) => query.length + target.length - 1));
-    expect(part.length * bucketLength(longest)).toBeLessThanOrEqual(256);
-  }
-  expect(planMicroBatches([], { groupTokens: 256, groupContexts: 6 })).toEqual([]);
 });
