@@ -14,6 +14,12 @@ export function quantity(count: number, unit: string): string {
   return `${value.toLocaleString("en")} ${value === 1 ? unit.replace(/s$/, "") : unit}`;
 }
 
+/** Four digits: 0.0001234, 1.234, 1,234. */
+export function figure(value: number): string {
+  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en");
+  return String(Number(value.toPrecision(4)));
+}
+
 export function duration(seconds: number): string {
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;

@@ -10,7 +10,7 @@ export interface GlobalOptions {
   store: string;
   model?: string;
   dtype: WeightDtype;
-  device: "cpu";
+  device: "cpu" | "webgpu";
   threads?: number;
   json?: boolean;
   quiet?: boolean;
@@ -23,7 +23,11 @@ export function addGlobalOptions(root: Command): void {
     .addOption(option("--store <dir>", "folder of the state database", "STORE").default(".picaso").argParser(notEmpty))
     .addOption(option("--model <dir>", "model folder, or org/name on the hub (default: the bundled one)", "MODEL"))
     .addOption(option("--dtype <type>", "form of the weights", "DTYPE").choices(weightDtypes).default("f32"))
-    .addOption(option("--device <device>", "where the model runs", "DEVICE").choices(["cpu"]).default("cpu"))
+    .addOption(
+      option("--device <device>", "where the model runs, or is trained", "DEVICE")
+        .choices(["cpu", "webgpu"])
+        .default("cpu"),
+    )
     .addOption(
       option("--threads <n>", "threads of the engine (default: all cores)", "THREADS").argParser(wholeNumber(1, 256)),
     )
@@ -71,11 +75,12 @@ export function reporterFor(globals: GlobalOptions): Reporter {
 
 /** Loads the model that the options name, showing the first compilation. */
 export async function loadModel(globals: GlobalOptions, reporter: Reporter): Promise<LanguageModel> {
+  const { dtype, device, threads, offline } = globals;
+  if (device !== "cpu") throw trainsOnly(device);
   const [{ LanguageModel }, { bundledModel }] = await Promise.all([
     import("../model/language-model.js"),
     import("../model/bundled.js"),
   ]);
-  const { dtype, device, threads, offline } = globals;
   const model = await LanguageModel.load(globals.model ?? bundledModel, {
     dtype,
     device,
@@ -86,6 +91,15 @@ export async function loadModel(globals: GlobalOptions, reporter: Reporter): Pro
   });
   reporter.progressDone();
   return model;
+}
+
+function trainsOnly(device: string): PicasoError {
+  return new PicasoError("bad-argument", {
+    where: "--device",
+    expected: "cpu",
+    found: `${device}, which so far only \`picaso train\` runs on`,
+    next: "Leave --device and PICASO_DEVICE out.",
+  });
 }
 
 /** Opens the store that the options name, which must exist, without a model. */

@@ -14,6 +14,7 @@ import { lsCommand } from "./ls.js";
 import { modelCommand } from "./model.js";
 import { rmCommand } from "./rm.js";
 import { statsCommand } from "./stats.js";
+import { trainCommand } from "./train.js";
 import { verifyCommand } from "./verify.js";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
@@ -51,6 +52,7 @@ function program({ json }: { json: boolean }): Command {
     gcCommand(),
     evalCommand(),
     benchCommand(),
+    trainCommand(),
     modelCommand(),
     doctorCommand(),
   ];

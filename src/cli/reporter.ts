@@ -3,12 +3,14 @@
  * now and then elsewhere, and JSON lines with --json.
  */
 import type { SingleBar } from "cli-progress";
-import { duration, quantity } from "./format.js";
+import { duration, figure, quantity } from "./format.js";
 
 export interface Progress {
   done: number;
   total: number;
-  unit: "bytes" | "files" | "passages" | "queries" | "steps";
+  unit: "bytes" | "files" | "passages" | "queries" | "steps" | "texts";
+  /** What else there is to see by now, by name: `{ loss: 2.91 }`. */
+  figures?: Record<string, number>;
 }
 
 /** Seconds between lines of progress for people where there is no terminal, and for programs. */
@@ -98,9 +100,11 @@ export class Reporter {
     const { perSecond, secondsLeft } = this.pace(progress, now);
     const { unit } = progress;
     const amount = unit === "bytes" ? quantity(progress.done, unit) : progress.done.toLocaleString("en");
-    const done = `${amount} of ${quantity(progress.total, unit)}`;
+    const figures = Object.entries(progress.figures ?? {}).map(([name, value]) => `, ${name} ${figure(value)}`);
+    const done = `${amount} of ${quantity(progress.total, unit)}${figures.join("")}`;
     if (!perSecond) return done;
-    return `${done}, ${quantity(perSecond, progress.unit)}/s, ${duration(secondsLeft)} left`;
+    const rate = perSecond < 1 ? `${duration(1 / perSecond)} each` : `${quantity(perSecond, unit)}/s`;
+    return `${done}, ${rate}, ${duration(secondsLeft)} left`;
   }
 
   private pace({ done, total }: Progress, now: number): { perSecond: number; secondsLeft: number } {

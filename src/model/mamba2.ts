@@ -2,7 +2,7 @@
  * Mamba-2 (arXiv 2405.21060), described once for every engine: embedding, L residual blocks, final norm.
  */
 import type { Mamba2Config } from "./config.js";
-import type { Operations } from "./operations.js";
+import type { BlockOperations, Operations } from "./operations.js";
 
 /** State of one layer in a batch: ssm [B, H, N, P], conv [B, W, C]. */
 export interface LayerState<T> {
@@ -34,7 +34,7 @@ export function mamba2<T>(ops: Operations<T>, config: Mamba2Config, tokens: T, p
 
 /** One residual block, whose parameters' names begin with `name`: residual [B, T, D], logDecay [B, H]. */
 export function mamba2Layer<T>(
-  ops: Operations<T>,
+  ops: BlockOperations<T>,
   config: Mamba2Config,
   name: string,
   residual: T,
@@ -45,7 +45,7 @@ export function mamba2Layer<T>(
   return { residual: ops.add(residual, mixed.output), present: mixed.present, logDecay: mixed.logDecay };
 }
 
-function mixer<T>(ops: Operations<T>, config: Mamba2Config, name: string, x: T, past: LayerState<T>) {
+function mixer<T>(ops: BlockOperations<T>, config: Mamba2Config, name: string, x: T, past: LayerState<T>) {
   const { innerSize, heads, groups, stateSize, convDim, epsilon } = config;
   const bias = (part: string, present: boolean) => (present ? `${name}.${part}.bias` : null);
 

@@ -54,3 +54,6 @@ export interface Operations<T> {
   /** Sum over T: [B, T, H] -> [B, H]. */
   sumOverTokens(x: T): T;
 }
+
+/** What a block needs of them: all but the embedding. */
+export type BlockOperations<T> = Omit<Operations<T>, "embed">;

@@ -44,7 +44,9 @@ function parse(text: string, where: string): { tokenizer: HubTokenizer; largestI
     const ids = [...Object.values(file.model.vocab), ...(file.added_tokens ?? []).map((token) => token.id)];
     if (!ids.every((id) => Number.isInteger(id) && id >= 0)) throw new Error("a token id that is not a whole number");
     const largestId = ids.reduce((a, b) => Math.max(a, b), -1);
-    return { tokenizer: new HubTokenizer(withUnicodeDigits(file) as object, {}), largestId };
+    const tokenizer = new HubTokenizer(withUnicodeDigits(file) as object, {});
+    rememberWords(tokenizer);
+    return { tokenizer, largestId };
   } catch (cause) {
     throw new PicasoError("bad-file", {
       where,
@@ -54,6 +56,32 @@ function parse(text: string, where: string): { tokenizer: HubTokenizer; largestI
       cause,
     });
   }
+}
+
+/** Most words whose tokens are kept: about ten megabytes. */
+const maxWords = 50_000;
+
+/** Length of the longest word that is kept. */
+const maxWordLength = 64;
+
+/**
+ * Keeps the tokens of words seen before. The library does so too, but spends more on finding out which word was used
+ * last than on all else.
+ */
+function rememberWords({ model }: HubTokenizer): void {
+  const pairs = model as { bpe?: (word: string) => string[] } | null;
+  if (!pairs?.bpe) return;
+  const encode = pairs.bpe.bind(pairs);
+  const known = new Map<string, string[]>();
+  pairs.bpe = (word) => {
+    let tokens = known.get(word);
+    if (!tokens) {
+      tokens = encode(word);
+      if (known.size >= maxWords) known.clear();
+      if (word.length <= maxWordLength) known.set(word, tokens);
+    }
+    return tokens;
+  };
 }
 
 /**

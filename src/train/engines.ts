@@ -1,0 +1,21 @@
+/** The engines that gradients can be computed on, each loaded when it is chosen. */
+import type { StartEngine } from "./gradient-engine.js";
+
+/**
+ * - `onnx`: ONNX Runtime on the CPU, differentiated by our own tape
+ * - `jax-webgpu`: jax-js on a graphics card through Dawn, with the optional package `webgpu`
+ * - `jax-cpu`: jax-js on the CPU, slower than `onnx` and independent of it: a check
+ */
+export const trainingEngines = ["onnx", "jax-webgpu", "jax-cpu"] as const;
+
+export type TrainingEngine = (typeof trainingEngines)[number];
+
+/** Loads an engine's code and gives the function that starts it. */
+export async function loadEngine(engine: TrainingEngine): Promise<StartEngine> {
+  if (engine === "onnx") {
+    const { OnnxEngine } = await import("./onnx/engine.js");
+    return async (config, options) => new OnnxEngine(config, options);
+  }
+  const { startJaxEngine } = await import("./jax/start.js");
+  return (config, options) => startJaxEngine(engine === "jax-webgpu" ? "webgpu" : "wasm", config, options);
+}

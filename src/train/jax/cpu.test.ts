@@ -1,0 +1,3 @@
+import { testEngine } from "../test-engine.js";
+
+testEngine("jax-cpu", 60_000);

@@ -1,0 +1,3 @@
+import { testEngine } from "../test-engine.js";
+
+testEngine("onnx", 60_000);

@@ -1,0 +1,19 @@
+/** Arrays on their way into a graph, and sequences of tokens as such. */
+import * as ort from "onnxruntime-node";
+
+/** An input of a graph. */
+export interface Feed {
+  name: string;
+  data: Float32Array | BigInt64Array;
+  shape: readonly number[];
+}
+
+export type Feeds = Record<string, ort.Tensor>;
+
+export function toFeeds(feeds: readonly Feed[]): Feeds {
+  return Object.fromEntries(feeds.map(({ name, data, shape }) => [name, toTensor(data, shape)]));
+}
+
+export function toTensor(data: Float32Array | BigInt64Array, shape: readonly number[]): ort.Tensor {
+  return data instanceof Float32Array ? new ort.Tensor("float32", data, shape) : new ort.Tensor("int64", data, shape);
+}
