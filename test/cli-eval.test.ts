@@ -3,6 +3,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { beforeAll, expect, test } from "vitest";
 import { wikiText } from "../src/evaluate/test-queries.js";
 import { picaso } from "./support/cli.js";
+import { changedEmbedder, embedderFolder } from "./support/embedder.js";
 import { makeGoldenFolder } from "./support/golden.js";
 import { useScratch } from "./support/scratch.js";
 
@@ -56,4 +57,25 @@ test("goes on with a finished run without measuring, and refuses one of other se
   expect(code).toBe(1);
   expect(stderr).toContain("queries.jsonl");
   expect(await readFile(scratch.path("workers-0", "queries.jsonl"), "utf8")).toBe(before);
+});
+
+test("retrieves by an embedder, goes on with it, and not with another or without", async () => {
+  const embedder = ["--retrieval", "embedder", "--embedder", embedderFolder];
+  const { code, stderr } = await evaluate("embedder", ...embedder, "--workers", "1");
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  const lines = await journal("embedder");
+  expect(lines).toHaveLength(11);
+  expect(lines[0]).toMatch(/"retrieval":"embedder","embedder":"embedder [0-9a-f]{32}"/);
+  expect(lines.slice(1)).not.toEqual((await journal("workers-0")).slice(1));
+  expect((await evaluate("embedder", ...embedder)).code).toBe(0);
+  expect(await journal("embedder")).toEqual(lines);
+  const other = await changedEmbedder(scratch.path("embedder-cls"), {
+    "1_Pooling/config.json": { embedding_dimension: 32, pooling_mode: "cls" },
+  });
+  const refused = await evaluate("embedder", "--retrieval", "embedder", "--embedder", other);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("queries.jsonl");
+  const without = await evaluate("no-embedder", "--retrieval", "embedder");
+  expect(without.code).toBe(2);
+  expect(without.stderr).toContain("--embedder");
 });

@@ -1,8 +1,10 @@
 import { availableParallelism } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { EvaluationMethod } from "../evaluate/methods.js";
+import type { Embedder } from "../retrieve/embedder.js";
 import { duration, table } from "./format.js";
 import { type GlobalOptions, interruptSignal, loadModel, reporterFor, wholeNumber } from "./globals.js";
+import type { Reporter } from "./reporter.js";
 
 interface EvalFlags extends GlobalOptions {
   data: string;
@@ -12,6 +14,7 @@ interface EvalFlags extends GlobalOptions {
   queries?: number;
   seed: number;
   retrieval?: string;
+  embedder?: string;
   passageTokens: number;
   pool: string[];
   piconcatMost: number;
@@ -35,6 +38,7 @@ it goes on where it stopped.
 Examples:
   $ picaso eval wikitext --data wiki.test.tokens --queries 500
   $ picaso eval qa --data dev-v1.1.json --retrieval oracle -k 1,3,5,10 --queries 2000
+  $ picaso eval wikitext --data wiki.test.tokens --retrieval embedder --embedder sentence-transformers/all-MiniLM-L6-v2
   $ picaso eval wikitext --data wiki.test.tokens --ablation conv`;
 
 export function evalCommand(): Command {
@@ -57,8 +61,9 @@ export function evalCommand(): Command {
     .option("--seed <n>", "of everything drawn", wholeNumber(0), 0)
     .option(
       "--retrieval <kind>",
-      "wikitext: bm25, random, oracle; msmarco: given, bm25; qa: bm25, oracle, article, random",
+      "wikitext: bm25, embedder, random, oracle; msmarco: given, bm25, embedder; qa: bm25, embedder, oracle, article, random",
     )
+    .option("--embedder <dir>", "Sentence-Transformers model with an ONNX export: its folder, or org/name on the hub")
     .option("--passage-tokens <n>", "wikitext, needle: most tokens of a passage", wholeNumber(16), 128)
     .addOption(
       new Option("--pool <files>", "wikitext: more files for the database, comma-separated")
@@ -91,21 +96,36 @@ export function evalCommand(): Command {
       const signal = interruptSignal();
       const { evaluateSuite } = await import("../evaluate/evaluate-suite.js");
       const model = await loadModel(flags, reporter);
+      const embedder = await loadEmbedder(flags, reporter, signal);
       const start = performance.now();
       const out = flags.out ?? `eval-${suite}${flags.ablation ? `-${flags.ablation}` : ""}`;
       const report = await evaluateSuite(model, {
         ...flags,
+        embedder,
         suite,
         out,
         ks: flags.k,
         signal,
-        onProgress: (label, { done, total }) => reporter.progress(label, { done, total, unit: "queries" }),
+        onProgress: (label, progress) => reporter.progress(label, { unit: "queries", ...progress }),
       });
       reporter.progressDone();
       const seconds = (performance.now() - start) / 1000;
       reporter.result(report.json, `${table(report.rows)}\n${duration(seconds)}; results in ${out}/\n`);
       await model.dispose();
+      await embedder?.dispose();
     });
+}
+
+async function loadEmbedder(flags: EvalFlags, reporter: Reporter, signal: AbortSignal): Promise<Embedder | undefined> {
+  if (!flags.embedder) return undefined;
+  const { Embedder } = await import("../retrieve/embedder.js");
+  const { threads, offline } = flags;
+  const embedder = await Embedder.load(flags.embedder, {
+    ...{ threads, offline, signal },
+    onProgress: ({ done, total }) => reporter.progress("downloading", { done, total, unit: "bytes" }),
+  });
+  reporter.progressDone();
+  return embedder;
 }
 
 function numberList(text: string): number[] {

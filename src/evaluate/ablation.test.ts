@@ -46,7 +46,7 @@ interface Rows {
 async function run(ablation: string): Promise<(method: EvaluationMethod, k: number) => number[]> {
   const { json } = await runAblation(model, { ...options, ablation, out: scratch.path(ablation) });
   const { variants } = json as Rows;
-  expect(variants.map(({ variant }) => variant)).toEqual(ablations[ablation]!(model).map(({ name }) => name));
+  expect(variants.map(({ variant }) => variant)).toEqual(ablations[ablation]!(model, options).map(({ name }) => name));
   return (method, k) =>
     variants.map(({ methods }) => methods.find((row) => row.method === method && row.k === k)!.logPerplexity.value);
 }

@@ -23,11 +23,15 @@ interface Variant {
 /** Cheaper than all: those whose outcome the variants can change, and what they are compared with. */
 const defaultMethods: readonly EvaluationMethod[] = ["none", "soup", "caso", "picaso-r", "picaso-s", "concat"];
 
-export const ablations: Record<string, (model: LanguageModel) => Variant[]> = {
+export const ablations: Record<string, (model: LanguageModel, options: EvaluateOptions) => Variant[]> = {
   /** Contexts are cut shorter or longer; the queries stay. */
   "passage-length": () =>
     [64, 128, 256, 512, 1024].map((contextTokens) => ({ name: `${contextTokens} tokens`, suite: { contextTokens } })),
-  retrieval: () => ["random", "bm25", "oracle"].map((retrieval) => ({ name: retrieval, suite: { retrieval } })),
+  retrieval: (_, { embedder }) =>
+    ["random", "bm25", ...(embedder ? ["embedder"] : []), "oracle"].map((retrieval) => ({
+      name: retrieval,
+      suite: { retrieval },
+    })),
   /** Layers that are not composed take the best context's state alone. */
   layers: (model) => {
     const { layers } = model.config;
@@ -65,7 +69,7 @@ function sampleContexts(queries: readonly EvaluationQuery[], most: number): Eval
 
 export async function runAblation(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {
   const kind = options.ablation ?? "";
-  const variants = Object.hasOwn(ablations, kind) ? ablations[kind]!(model) : null;
+  const variants = Object.hasOwn(ablations, kind) ? ablations[kind]!(model, options) : null;
   if (!variants || options.suite !== "wikitext") {
     throw new PicasoError("bad-argument", {
       where: "--ablation",

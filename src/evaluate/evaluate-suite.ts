@@ -34,8 +34,6 @@ export interface EvaluateOptions extends SuiteOptions {
   /** Processes that measure side by side; 0 measures in this one. @default 0 */
   workers?: number;
   ablation?: string;
-  onProgress?: (label: string, progress: { done: number; total: number }) => void;
-  signal?: AbortSignal;
 }
 
 export interface Evaluated {
@@ -49,6 +47,7 @@ export interface Evaluated {
 const pictureContexts = 4;
 
 export async function evaluateSuite(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {
+  checkEmbedder(options);
   if (options.suite === "perplexity") return measurePerplexity(model, options);
   if (options.ablation) return runAblation(model, options);
   const queries = await readSuite(model, options);
@@ -111,16 +110,29 @@ export function planOf({ ks, methods = evaluationMethods, piconcatMost, suite }:
 
 /** What distinguishes one run from another, in the journal and the report. */
 export function settingsOf(options: EvaluateOptions): Record<string, unknown> {
-  const { suite, retrieval, seed, passageTokens, pool } = options;
+  const { suite, retrieval, embedder, seed, passageTokens, pool } = options;
   // Names without folders: the same file elsewhere is the same run.
   return {
     suite,
     data: basename(options.data),
     retrieval,
+    embedder: embedder && `${embedder.name} ${embedder.fingerprint}`,
     seed,
     passageTokens,
     pool: pool.map((file) => basename(file)),
   };
+}
+
+/** An embedder that nothing would use is a mistake. */
+function checkEmbedder({ suite, retrieval, embedder, ablation }: EvaluateOptions): void {
+  const isUsed = retrieval === "embedder" || ablation === "retrieval";
+  if (!embedder || (isUsed && ["wikitext", "msmarco", "qa"].includes(suite))) return;
+  throw new PicasoError("bad-argument", {
+    where: "--embedder",
+    expected: "--retrieval embedder, with wikitext, msmarco or qa",
+    found: `--retrieval ${retrieval ?? "as by default"} with ${suite}`,
+    next: "Add --retrieval embedder, or leave --embedder out.",
+  });
 }
 
 function noQueries({ data }: EvaluateOptions): PicasoError {

@@ -2,10 +2,12 @@
 import { PicasoError } from "../errors.js";
 import { resolveDataFile } from "../hub/data-file.js";
 import type { LanguageModel } from "../model/language-model.js";
+import type { Embedder } from "../retrieve/embedder.js";
 import { type MsMarcoRow, parseMsMarco, readMsMarco } from "./data/msmarco.js";
 import { readParquet } from "./data/parquet.js";
 import { readSquad } from "./data/squad.js";
 import type { EvaluationQuery } from "./query.js";
+import type { Embedding } from "./retrieval.js";
 import { msMarcoQueries } from "./suites/msmarco.js";
 import { needleQueries } from "./suites/needle.js";
 import { qaQueries } from "./suites/qa.js";
@@ -20,12 +22,16 @@ export interface SuiteOptions {
   queries?: number;
   seed: number;
   retrieval?: string;
+  /** For the retrieval "embedder". */
+  embedder?: Embedder;
   passageTokens: number;
   /** wikitext: most tokens of the passages that contexts are cut from. @default passageTokens */
   contextTokens?: number;
   /** More files for the database. */
   pool: readonly string[];
   offline?: boolean;
+  /** Counts queries unless `unit` says otherwise. */
+  onProgress?: (label: string, progress: { done: number; total: number; unit?: "passages" }) => void;
   signal?: AbortSignal;
 }
 
@@ -43,7 +49,7 @@ export async function readSuite(model: LanguageModel, options: SuiteOptions): Pr
     case "msmarco": {
       const rows = await readRows(path);
       const ranking = choose(options, ["given", "bm25"]);
-      return (await msMarcoQueries(model, rows, { ranking })).slice(0, queries);
+      return msMarcoQueries(model, rows, { ranking, queries });
     }
     case "qa": {
       const retrieval = choose(options, ["bm25", "oracle", "article", "random"]);
@@ -66,14 +72,28 @@ async function readRows(path: string): Promise<MsMarcoRow[]> {
   return parseMsMarco(await readParquet(path), path);
 }
 
-/** The retrieval asked for, the first choice by default. */
-function choose<Choice extends string>({ suite, retrieval }: SuiteOptions, choices: [Choice, ...Choice[]]): Choice {
-  const choice = choices.find((each) => each === (retrieval ?? choices[0]));
+/** The retrieval asked for, the first choice by default; in place of "embedder" what a suite needs to use one. */
+function choose<Choice extends string>(options: SuiteOptions, choices: [Choice, ...Choice[]]): Choice | Embedding {
+  const { suite, retrieval = choices[0] } = options;
+  if (retrieval === "embedder") return embeddingOf(options);
+  const choice = choices.find((each) => each === retrieval);
   if (choice) return choice;
   throw new PicasoError("bad-argument", {
     where: "--retrieval",
-    expected: `${choices.join(", ")} for ${suite}`,
-    found: `${retrieval}`,
+    expected: `${choices.join(", ")} or embedder for ${suite}`,
+    found: retrieval,
     next: "Name one of these.",
+  });
+}
+
+function embeddingOf({ embedder, onProgress, signal }: SuiteOptions): Embedding {
+  if (embedder) {
+    return { embedder, signal, onProgress: (counts) => onProgress?.("embedding", { ...counts, unit: "passages" }) };
+  }
+  throw new PicasoError("bad-argument", {
+    where: "--embedder",
+    expected: "a model for --retrieval embedder",
+    found: "none",
+    next: "Give the folder of a Sentence-Transformers model with an ONNX export, or its id on the hub.",
   });
 }

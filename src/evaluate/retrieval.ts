@@ -1,5 +1,7 @@
-/** Which contexts a query gets from a pool, and in what order: by BM25 or at random. */
-import { TextIndex } from "../retrieve/text-index.js";
+/** Which contexts a query gets from a pool, and in what order: by BM25, by embeddings or at random. */
+import { DenseIndex } from "../retrieve/dense-index.js";
+import type { Embedder } from "../retrieve/embedder.js";
+import { type RankedText, TextIndex } from "../retrieve/text-index.js";
 import type { EvaluationContext, EvaluationQuery } from "./query.js";
 import { Random } from "./random.js";
 
@@ -35,15 +37,43 @@ export interface Ranker {
 export async function bm25Ranker(pool: readonly PoolContext[]): Promise<Ranker> {
   const index = await TextIndex.build(pool.map(({ text }) => text));
   return {
+    rank: ({ text, place }, most) => bestElsewhere(pool, place, most, (limit) => index.search(text, limit)),
+  };
+}
+
+export interface Embedding {
+  embedder: Embedder;
+  /** Called while the pool is embedded; counts its texts. */
+  onProgress?: (progress: { done: number; total: number }) => void;
+  signal?: AbortSignal;
+}
+
+/** By the cosine similarity of embeddings: those of the pool as documents, that of the query's text as a query. */
+export async function embedderRanker(pool: readonly PoolContext[], embedding: Embedding): Promise<Ranker> {
+  const { embedder, onProgress, signal } = embedding;
+  const texts = pool.map(({ text }) => text);
+  const index = new DenseIndex(await embedder.embed(texts, { kind: "document", onProgress, signal }));
+  return {
     async rank({ text, place }, most) {
-      // What overlaps the query's own place may take ranks: more are asked for until enough are left.
-      for (let wanted = most + 4; ; wanted *= 2) {
-        const found = await index.search(text, wanted);
-        const contexts = found.map((hit) => pool[hit.index]!).filter((context) => !overlaps(context.place, place));
-        if (contexts.length >= most || found.length < wanted) return contexts.slice(0, most);
-      }
+      const [query] = await embedder.embed([text], { kind: "query", signal });
+      return bestElsewhere(pool, place, most, (limit) => index.search(query!, limit));
     },
   };
+}
+
+/** The first `most` that `search` finds outside a place. */
+async function bestElsewhere(
+  pool: readonly PoolContext[],
+  place: Place | undefined,
+  most: number,
+  search: (limit: number) => RankedText[] | Promise<RankedText[]>,
+): Promise<PoolContext[]> {
+  // What overlaps the query's own place may take ranks: more are asked for until enough are left.
+  for (let wanted = most + 4; ; wanted *= 2) {
+    const found = await search(wanted);
+    const contexts = found.map((hit) => pool[hit.index]!).filter((context) => !overlaps(context.place, place));
+    if (contexts.length >= most || found.length < wanted) return contexts.slice(0, most);
+  }
 }
 
 /** At random, repeatable by seed. */

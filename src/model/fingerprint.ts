@@ -2,7 +2,7 @@
  * The fingerprint of a model: a hash of everything that its states depend on, so that states made on one machine are
  * known on another, and states of different models are never mixed.
  */
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { cacheFolder, writeWhole } from "../cache.js";
@@ -47,6 +47,14 @@ async function checkpointFingerprint(files: ModelFiles, signal?: AbortSignal): P
   if (/^[0-9a-f]{32}$/.test(known)) return known;
 
   const hash = createHash("sha256").update(config);
+  await hashFiles(hash, paths, signal);
+  const fingerprint = hash.digest("hex").slice(0, 32);
+  await writeWhole(remembered, fingerprint);
+  return fingerprint;
+}
+
+/** Adds names and contents of files to a hash. */
+export async function hashFiles(hash: Hash, paths: readonly string[], signal?: AbortSignal): Promise<void> {
   for (const path of paths) {
     hash.update(`\0${basename(path)}\0`);
     for await (const piece of pieces(path)) {
@@ -54,9 +62,6 @@ async function checkpointFingerprint(files: ModelFiles, signal?: AbortSignal): P
       hash.update(piece);
     }
   }
-  const fingerprint = hash.digest("hex").slice(0, 32);
-  await writeWhole(remembered, fingerprint);
-  return fingerprint;
 }
 
 async function* pieces(path: string): AsyncGenerator<Uint8Array> {

@@ -55,3 +55,53 @@ test("a vocabulary smaller than the model's is fine, a larger one is not", async
   await expect(Tokenizer.load(scratch.path("tokenizer.json"), 5000)).resolves.toBeDefined();
   await expect(Tokenizer.load(scratch.path("tokenizer.json"), 271)).rejects.toMatchObject({ code: "bad-file" });
 });
+
+describe("special tokens around a text", () => {
+  const template = [
+    { SpecialToken: { id: "<|begin|>", type_id: 0 } },
+    { Sequence: { id: "A", type_id: 0 } },
+    { SpecialToken: { id: "<|end|>", type_id: 0 } },
+    { SpecialToken: { id: "<|padding|>", type_id: 0 } },
+  ];
+  const tokens = Object.fromEntries(
+    ["<|begin|>", "<|padding|>", "<|end|>"].map((id, number) => [id, { id, ids: [number], tokens: [id] }]),
+  );
+
+  test.each([
+    ["none", null, [], []],
+    ["a template", { type: "TemplateProcessing", single: template, pair: [], special_tokens: tokens }, [0], [2, 1]],
+    ["BERT's", { type: "BertProcessing", sep: ["<|end|>", 2], cls: ["<|begin|>", 0] }, [0], [2]],
+    [
+      "RoBERTa's",
+      { type: "RobertaProcessing", sep: ["<|end|>", 2], cls: ["<|begin|>", 0], add_prefix_space: true },
+      [0],
+      [2],
+    ],
+  ])("%s", async (_, processor, before, after) => {
+    const file = { ...JSON.parse(tinyTokenizer(288)), post_processor: processor };
+    await writeFile(scratch.path("framed.json"), JSON.stringify(file));
+    const tokenizer = await Tokenizer.load(scratch.path("framed.json"), 288);
+    expect(tokenizer.frame()).toEqual({ before, after });
+    expect(tokenizer.encode("the a")).toEqual(tiny.encode("the a"));
+  });
+});
+
+test("a unigram model's ids are places in its list", async () => {
+  const vocab = [
+    ["<unk>", 0],
+    ["▁", -3],
+    ["▁the", -1],
+    ["▁to", -2],
+    ["wer", -2],
+    ["w", -4],
+  ];
+  const file = {
+    ...JSON.parse(tinyTokenizer(288)),
+    ...{ added_tokens: [], decoder: null },
+    pre_tokenizer: { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true },
+    model: { type: "Unigram", unk_id: 0, vocab },
+  };
+  await writeFile(scratch.path("unigram.json"), JSON.stringify(file));
+  expect((await Tokenizer.load(scratch.path("unigram.json"), 6)).encode("the tower")).toEqual([2, 3, 4]);
+  await expect(Tokenizer.load(scratch.path("unigram.json"), 5)).rejects.toThrow(/id 5/);
+});

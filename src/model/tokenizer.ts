@@ -1,4 +1,4 @@
-/** The model's own tokenizer.json: text to token ids and back. Special tokens are never added by themselves. */
+/** A model's own tokenizer.json: text to token ids and back. Special tokens are never added by themselves. */
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { PicasoError } from "../errors.js";
 import { readText } from "./checkpoint/text-file.js";
@@ -26,6 +26,23 @@ export class Tokenizer {
     return this.tokenizer.encode(text, { add_special_tokens: false }).ids;
   }
 
+  /** The special tokens that tokenizer.json wants around a text, such as BERT's [CLS] and [SEP]; empty for none. */
+  frame(): { before: number[]; after: number[] } {
+    const text = this.encode("a");
+    const framed = this.tokenizer.encode("a").ids;
+    for (let start = 0; start + text.length <= framed.length; start++) {
+      if (text.every((id, i) => framed[start + i] === id)) {
+        return { before: framed.slice(0, start), after: framed.slice(start + text.length) };
+      }
+    }
+    throw new PicasoError("unsupported", {
+      where: "tokenizer.json, post_processor",
+      expected: "special tokens before and after a text, the text's own tokens unchanged",
+      found: "other tokens",
+      next: "Use a model whose tokenizer puts special tokens around a text only.",
+    });
+  }
+
   /** Special tokens are left out of the text. */
   decode(ids: readonly number[]): string {
     if (ids.length === 0) return "";
@@ -34,14 +51,17 @@ export class Tokenizer {
 }
 
 interface TokenizerFile {
-  model: { vocab: Record<string, number> };
+  /** Unigram models list tokens with their scores; the place in the list is the id. */
+  model: { vocab: Record<string, number> | unknown[] };
   added_tokens?: { id: number }[];
 }
 
 function parse(text: string, where: string): { tokenizer: HubTokenizer; largestId: number } {
   try {
     const file = JSON.parse(text) as TokenizerFile;
-    const ids = [...Object.values(file.model.vocab), ...(file.added_tokens ?? []).map((token) => token.id)];
+    const { vocab } = file.model;
+    const own = Array.isArray(vocab) ? [...vocab.keys()] : Object.values(vocab);
+    const ids = [...own, ...(file.added_tokens ?? []).map((token) => token.id)];
     if (!ids.every((id) => Number.isInteger(id) && id >= 0)) throw new Error("a token id that is not a whole number");
     const largestId = ids.reduce((a, b) => Math.max(a, b), -1);
     const tokenizer = new HubTokenizer(withUnicodeDigits(file) as object, {});

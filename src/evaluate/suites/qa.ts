@@ -6,16 +6,23 @@ import type { LanguageModel } from "../../model/language-model.js";
 import type { SquadParagraph, SquadQuestion } from "../data/squad.js";
 import type { EvaluationQuery } from "../query.js";
 import { Random } from "../random.js";
-import { bm25Ranker, type PoolContext, randomRanker } from "../retrieval.js";
+import {
+  bm25Ranker,
+  type Embedding,
+  embedderRanker,
+  type PoolContext,
+  type Ranker,
+  randomRanker,
+} from "../retrieval.js";
 import { passageContext, questionQuery } from "./question.js";
 import { chooseQueries } from "./wikitext.js";
 
 /**
- * Where contexts come from: `bm25` retrieves among all paragraphs; `oracle` puts the answer's paragraph first and what
- * BM25 finds behind it; `article` hides it at a random place among others of its article, as many as there are;
- * `random` draws any.
+ * Where contexts come from: `bm25` and an embedder retrieve among all paragraphs; `oracle` puts the answer's paragraph
+ * first and what BM25 finds behind it; `article` hides it at a random place among others of its article, as many as
+ * there are; `random` draws any.
  */
-export type QaRetrieval = "bm25" | "oracle" | "article" | "random";
+export type QaRetrieval = "bm25" | "oracle" | "article" | "random" | Embedding;
 
 export interface QaOptions {
   retrieval: QaRetrieval;
@@ -65,13 +72,18 @@ async function contextChooser(
   if (retrieval === "article") {
     return async (_, gold, number) => hideAmongArticle(paragraphs, pool, gold, most, Random.of(seed, number));
   }
-  const ranker = retrieval === "random" ? randomRanker(pool, seed) : await bm25Ranker(pool);
+  const ranker = await makeRanker(pool, retrieval, seed);
   const find = ({ question: text }: SquadQuestion, number: number) => ranker.rank({ text, number }, most);
   if (retrieval !== "oracle") return (question, _, number) => find(question, number);
   return async (question, gold, number) => {
     const others = (await find(question, number)).filter((context) => context !== pool[gold]);
     return [pool[gold]!, ...others].slice(0, most);
   };
+}
+
+async function makeRanker(pool: readonly PoolContext[], retrieval: QaRetrieval, seed: number): Promise<Ranker> {
+  if (retrieval === "random") return randomRanker(pool, seed);
+  return typeof retrieval === "object" ? embedderRanker(pool, retrieval) : bm25Ranker(pool);
 }
 
 function hideAmongArticle(

@@ -10,7 +10,15 @@ import { countWords } from "../metrics/log-perplexity.js";
 import { oracleRanker } from "../oracle.js";
 import type { EvaluationQuery } from "../query.js";
 import { Random } from "../random.js";
-import { bm25Ranker, type Place, type PoolContext, type Ranker, randomRanker } from "../retrieval.js";
+import {
+  bm25Ranker,
+  type Embedding,
+  embedderRanker,
+  type Place,
+  type PoolContext,
+  type Ranker,
+  randomRanker,
+} from "../retrieval.js";
 
 export interface WikiTextOptions {
   /** File whose passages are queries. */
@@ -21,8 +29,8 @@ export interface WikiTextOptions {
   passageTokens?: number;
   /** The same for the passages whose halves are contexts. @default passageTokens */
   contextTokens?: number;
-  /** @default "bm25" */
-  retrieval?: "bm25" | "random" | "oracle";
+  /** What ranks the contexts; an embedder ranks by itself. @default "bm25" */
+  retrieval?: "bm25" | "random" | "oracle" | Embedding;
   /** Queries drawn at random; all of them by default. */
   queries?: number;
   /** Most contexts of a query. */
@@ -106,6 +114,7 @@ async function makeRanker(
   { retrieval = "bm25", seed = 0, signal }: WikiTextOptions,
 ): Promise<Ranker> {
   if (retrieval === "random") return randomRanker(pool, seed);
+  if (typeof retrieval === "object") return embedderRanker(pool, retrieval);
   const bm25 = await bm25Ranker(pool);
   return retrieval === "bm25" ? bm25 : oracleRanker(model, bm25, signal);
 }
