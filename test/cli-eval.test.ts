@@ -42,6 +42,15 @@ test("any number of workers measures the same, to the last digit", async () => {
   expect(two).toEqual(none);
 });
 
+test("quantised weights are what every worker measures with", async () => {
+  for (const workers of ["0", "1"]) {
+    expect((await evaluate(`q8-${workers}`, "--dtype", "q8", "--workers", workers)).code).toBe(0);
+  }
+  const lines = await journal("q8-1");
+  expect(lines).toEqual(await journal("q8-0"));
+  expect(lines.slice(1)).not.toEqual((await journal("workers-0")).slice(1));
+});
+
 test("writes a journal, a summary, a report and its pictures", async () => {
   const files = await readdir(scratch.path("workers-0"), { recursive: true });
   const plots = ["log-perplexity", "over-concat", "quality-time", "scatter"].map((name) => `plots/${name}.svg`);

@@ -39,7 +39,8 @@ export async function runEvaluation(
     options.onProgress?.({ done: known.size, total: queries.length });
   };
   if (workers > 0 && left.length > 0) {
-    await measureInWorkers({ directory: model.directory, workers, plan, codec, signal }, left, take);
+    const { directory, dtype } = model;
+    await measureInWorkers({ directory, dtype, workers, plan, codec, signal }, left, take);
   } else {
     const states = new ContextStates(model, { codec });
     for (const [number, query] of left) await take(await measureQuery(model, states, query, number, plan, signal));

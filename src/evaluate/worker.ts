@@ -5,7 +5,7 @@ import { measureQuery } from "./measure-query.js";
 import type { NumberedQuery, WorkerAnswer, WorkerSetup } from "./workers.js";
 
 process.once("message", async (setup: WorkerSetup) => {
-  const loading = LanguageModel.load(setup.directory, { threads: 1 });
+  const loading = LanguageModel.load(setup.directory, { dtype: setup.dtype, threads: 1 });
   const states = loading.then((model) => new ContextStates(model, setup));
   process.on("message", async ([number, query]: NumberedQuery) => {
     const answer = await measure(loading, states, query, number, setup);

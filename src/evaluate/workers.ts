@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { freemem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { abortedError, PicasoError } from "../errors.js";
+import type { WeightDtype } from "../model/quantize.js";
 import type { Codec } from "../state/codec.js";
 import type { QueryPlan, QueryResult } from "./measure-query.js";
 import type { EvaluationQuery } from "./query.js";
@@ -13,6 +14,7 @@ import type { EvaluationQuery } from "./query.js";
 export interface WorkerSetup {
   /** Folder of the model. */
   directory: string;
+  dtype: WeightDtype;
   plan: QueryPlan;
   codec: Codec;
   /** Bytes of states that the worker keeps. */

@@ -55,6 +55,7 @@ export interface ScoreRequest extends ReadRequest {
 
 interface Parts {
   directory: string;
+  dtype: WeightDtype;
   config: Mamba2Config;
   tokenizer: Tokenizer;
   form: ModelForm;
@@ -64,6 +65,8 @@ interface Parts {
 
 export class LanguageModel {
   readonly directory: string;
+  /** The form its weights have in the engine. */
+  readonly dtype: WeightDtype;
   readonly config: Mamba2Config;
   readonly tokenizer: Tokenizer;
   /** How contexts and questions are written for this model. */
@@ -75,6 +78,7 @@ export class LanguageModel {
 
   private constructor(parts: Parts) {
     this.directory = parts.directory;
+    this.dtype = parts.dtype;
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
     this.form = parts.form;
@@ -109,7 +113,7 @@ export class LanguageModel {
       await source.close();
     }
     const session = await ModelSession.create(modelPath, stateShape(config), { device, threads });
-    return new LanguageModel({ directory: files.directory, config, tokenizer, form, fingerprint, session });
+    return new LanguageModel({ directory: files.directory, dtype, config, tokenizer, form, fingerprint, session });
   }
 
   /** The state before any token. */
