@@ -80,7 +80,7 @@ export function evalCommand(): Command {
       availableParallelism(),
     )
     .addOption(
-      new Option("--ablation <kind>", "wikitext: vary one thing").choices([
+      new Option("--ablation <kind>", "vary one thing (passage-length, retrieval: wikitext only)").choices([
         "passage-length",
         "retrieval",
         "layers",

@@ -126,7 +126,7 @@ test("shared: only weights that do not sum to one change", async () => {
 
 test.each([
   ["an unknown kind", { ablation: "colour" }],
-  ["another suite", { ablation: "conv", suite: "msmarco" }],
+  ["another suite", { ablation: "retrieval", suite: "msmarco" }],
 ])("%s is refused", async (_, changed) => {
   await expect(runAblation(model, { ...options, ...changed })).rejects.toMatchObject({ code: "bad-argument" });
 });

@@ -23,6 +23,9 @@ interface Variant {
 /** Cheaper than all: those whose outcome the variants can change, and what they are compared with. */
 const defaultMethods: readonly EvaluationMethod[] = ["none", "soup", "caso", "picaso-r", "picaso-s", "concat"];
 
+/** They change how the suite's contexts are made. */
+const wikitextOnly = new Set(["passage-length", "retrieval"]);
+
 export const ablations: Record<string, (model: LanguageModel, options: EvaluateOptions) => Variant[]> = {
   /** Contexts are cut shorter or longer; the queries stay. */
   "passage-length": () =>
@@ -70,10 +73,10 @@ function sampleContexts(queries: readonly EvaluationQuery[], most: number): Eval
 export async function runAblation(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {
   const kind = options.ablation ?? "";
   const variants = Object.hasOwn(ablations, kind) ? ablations[kind]!(model, options) : null;
-  if (!variants || options.suite !== "wikitext") {
+  if (!variants || (wikitextOnly.has(kind) && options.suite !== "wikitext")) {
     throw new PicasoError("bad-argument", {
       where: "--ablation",
-      expected: `${Object.keys(ablations).join(", ")}, with the suite wikitext`,
+      expected: `${Object.keys(ablations).join(", ")}; ${[...wikitextOnly].join(" and ")} with the suite wikitext`,
       found: `${kind} with ${options.suite}`,
       next: "Name one of these.",
     });
