@@ -69,3 +69,14 @@ export function abortedError(where: string, cause?: unknown): PicasoError {
 export function throwIfAborted(signal: AbortSignal | undefined, where: string): void {
   if (signal?.aborted) throw abortedError(where, signal.reason);
 }
+
+/** The `failed` error for what ONNX Runtime refused; `next` says what may help there. */
+export function engineError(where: string, cause: unknown, next: string): PicasoError {
+  return new PicasoError("failed", {
+    where: `ONNX Runtime, ${where}`,
+    expected: "to run",
+    found: cause instanceof Error ? cause.message : String(cause),
+    next,
+    cause,
+  });
+}

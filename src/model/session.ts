@@ -6,8 +6,11 @@
  * width kept, C convolution channels.
  */
 import * as ort from "onnxruntime-node";
-import { PicasoError } from "../errors.js";
+import { engineError } from "../errors.js";
 import { type StateShape, stateSizes } from "../state/context-state.js";
+
+/** What to do when the engine refuses. */
+const tooLarge = "Run `picaso doctor`; if memory ran out, use a smaller model or shorter inputs.";
 
 export interface SessionOptions {
   device: "cpu";
@@ -61,7 +64,7 @@ export class ModelSession {
       });
       return new ModelSession(session, shape);
     } catch (cause) {
-      throw engineError(modelPath, cause);
+      throw engineError(modelPath, cause, tooLarge);
     }
   }
 
@@ -87,7 +90,7 @@ export class ModelSession {
       fetches[`present_ssm.${layer}`] = this.ssmTensor(inputs.present.ssm[layer]!, batch);
     }
     const results = await this.session.run(feeds, fetches).catch((cause) => {
-      throw engineError(`a run of ${batch} x ${steps} tokens`, cause);
+      throw engineError(`a run of ${batch} x ${steps} tokens`, cause, tooLarge);
     });
     const floats = (name: string) => (results[name]?.data ?? new Float32Array(0)) as Float32Array;
     return {
@@ -128,14 +131,4 @@ export function batchState(shape: StateShape, batch: number): PackedBatchState {
 export function cut(array: Float32Array, parts: number): Float32Array[] {
   const size = array.length / parts;
   return Array.from({ length: parts }, (_, i) => array.subarray(i * size, (i + 1) * size));
-}
-
-function engineError(where: string, cause: unknown): PicasoError {
-  return new PicasoError("failed", {
-    where: `ONNX Runtime, ${where}`,
-    expected: "to run",
-    found: cause instanceof Error ? cause.message : String(cause),
-    next: "Run `picaso doctor`; if memory ran out, use a smaller model or shorter inputs.",
-    cause,
-  });
 }

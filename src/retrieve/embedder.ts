@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { basename, resolve } from "node:path";
 import * as ort from "onnxruntime-node";
-import { PicasoError, throwIfAborted } from "../errors.js";
+import { engineError, PicasoError, throwIfAborted } from "../errors.js";
 import { resolveEmbedderFolder } from "../hub/embedder-folder.js";
 import type { DownloadProgress } from "../hub/settings.js";
 import { groupByLength } from "../model/batch.js";
@@ -15,6 +15,9 @@ import { hashFiles } from "../model/fingerprint.js";
 import type { Tokenizer } from "../model/tokenizer.js";
 import { type EmbedderSettings, readEmbedderFiles, type TextKind } from "./embedder-files.js";
 import { normalize, pool } from "./pooling.js";
+
+/** What to do when the engine refuses. */
+const mixedFiles = "Check that config.json, tokenizer.json and the ONNX file belong to the same model.";
 
 export interface LoadEmbedderOptions {
   /** Threads of the engine. @default all cores */
@@ -129,7 +132,7 @@ export class Embedder {
     if (!this.session) throw disposed();
     const steps = Math.max(1, ...batch.map(({ length }) => length));
     const results = await this.session.run(this.feeds(batch, steps), [this.output]).catch((cause) => {
-      throw engineError(`a run of ${batch.length} x ${steps} tokens`, cause);
+      throw engineError(`a run of ${batch.length} x ${steps} tokens`, cause, mixedFiles);
     });
     const { data, dims } = results[this.output]!;
     const { width = Number(dims[2]), pooling } = this.settings;
@@ -225,15 +228,5 @@ function disposed(): PicasoError {
     expected: "one that is loaded",
     found: "one that was disposed",
     next: "Load it again.",
-  });
-}
-
-function engineError(where: string, cause: unknown): PicasoError {
-  return new PicasoError("failed", {
-    where: `ONNX Runtime, ${where}`,
-    expected: "to run",
-    found: cause instanceof Error ? cause.message : String(cause),
-    next: "Check that config.json, tokenizer.json and the ONNX file belong to the same model.",
-    cause,
   });
 }

@@ -118,3 +118,15 @@ function assertLogDecays(values: Float32Array | Float64Array, code: "bad-file" |
     next: "The state is damaged: encode the passage again.",
   });
 }
+
+/** The error for a state's file that the system does not let us read: `not-found` where there is none, else `failed`. */
+export function cannotReadState(path: string, cause: unknown): PicasoError {
+  const missing = (cause as { code?: string }).code === "ENOENT";
+  return new PicasoError(missing ? "not-found" : "failed", {
+    where: path,
+    expected: "a state file that can be read",
+    found: missing ? "nothing" : (cause as Error).message,
+    next: "Run `picaso verify` to see what else is missing, then `picaso index PATH...` to encode it again.",
+    cause,
+  });
+}

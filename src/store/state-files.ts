@@ -9,6 +9,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, utim
 import { basename, dirname, join, relative } from "node:path";
 import { PicasoError } from "../errors.js";
 import { MAX_HEADER_BYTES, safetensorsHeaderSize } from "../state/safetensors.js";
+import { cannotReadState } from "../state/state-file.js";
 import { parseStateHeader } from "../state/state-header.js";
 import { cannotWrite, syncFolder, unlessAbsent } from "./files.js";
 import { STATE_ID_DIGITS } from "./ids.js";
@@ -68,14 +69,7 @@ export class StateFiles {
     try {
       return await readFile(path);
     } catch (cause) {
-      const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-      throw new PicasoError(missing ? "not-found" : "failed", {
-        where: path,
-        expected: "a state file that can be read",
-        found: missing ? "nothing" : (cause as Error).message,
-        next: "Run `picaso verify` to see what else is missing, then `picaso index PATH...` to encode it again.",
-        cause,
-      });
+      throw cannotReadState(path, cause);
     }
   }
 

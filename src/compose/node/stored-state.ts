@@ -7,7 +7,13 @@ import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { PicasoError } from "../../errors.js";
 import { dataSum, dataSumDigits } from "../../state/data-sum.js";
 import { safetensorsHeaderSize, type TensorInfo } from "../../state/safetensors.js";
-import { decodeLogDecay, decodeStateFile, parseStateLayout, wrongSum } from "../../state/state-file.js";
+import {
+  cannotReadState,
+  decodeLogDecay,
+  decodeStateFile,
+  parseStateLayout,
+  wrongSum,
+} from "../../state/state-file.js";
 import type { StateMetadata } from "../../state/state-header.js";
 import type { StateLayout, StoredTensor } from "../../state/state-layout.js";
 import type { ComposableState } from "../compose.js";
@@ -134,14 +140,7 @@ function openFile(path: string): number {
   try {
     return openSync(path, "r");
   } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    throw new PicasoError(missing ? "not-found" : "failed", {
-      where: path,
-      expected: "a state file that can be read",
-      found: missing ? "nothing" : (cause as Error).message,
-      next: "Run `picaso verify` to see what else is missing, then `picaso index PATH...` to encode it again.",
-      cause,
-    });
+    throw cannotReadState(path, cause);
   }
 }
 

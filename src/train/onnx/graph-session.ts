@@ -1,7 +1,10 @@
 /** A graph on ONNX Runtime, run on the feeds that it needs. */
 import * as ort from "onnxruntime-node";
-import { PicasoError } from "../../errors.js";
+import { engineError } from "../../errors.js";
 import type { Feeds } from "./feeds.js";
+
+/** What to do when the engine refuses. */
+const tooLarge = "Run `picaso doctor`; if memory ran out, use smaller batches or shorter sequences.";
 
 export class GraphSession {
   private constructor(
@@ -18,7 +21,7 @@ export class GraphSession {
       });
       return new GraphSession(session, inputs);
     } catch (cause) {
-      throw engineError("a graph of the training step", cause);
+      throw engineError("a graph of the training step", cause, tooLarge);
     }
   }
 
@@ -34,21 +37,11 @@ export class GraphSession {
       const results = fetches ? await this.session.run(own, fetches) : await this.session.run(own);
       return results as Record<string, ort.Tensor>;
     } catch (cause) {
-      throw engineError("a run of the training step", cause);
+      throw engineError("a run of the training step", cause, tooLarge);
     }
   }
 
   async dispose(): Promise<void> {
     await this.session.release();
   }
-}
-
-function engineError(where: string, cause: unknown): PicasoError {
-  return new PicasoError("failed", {
-    where: `ONNX Runtime, ${where}`,
-    expected: "to run",
-    found: cause instanceof Error ? cause.message : String(cause),
-    next: "Run `picaso doctor`; if memory ran out, use smaller batches or shorter sequences.",
-    cause,
-  });
 }
