@@ -2,15 +2,15 @@
  * Operations of neural networks on tensors of a tape: single operators of ONNX Runtime, with adjoints that pass over
  * the data less often than those of the arithmetic they are made of.
  */
-import type { Tensor } from "./tape.js";
+import type { Adjoint, Tensor } from "./tape.js";
 import {
   add,
   concat,
-  exp,
   matMul,
   mul,
   neg,
   pad,
+  reciprocal,
   reshape,
   reverse,
   scale,
@@ -77,9 +77,7 @@ function inverseNorm(x: Tensor, size: number, epsilon: number): Tensor {
       const root = graph.node("Sqrt", [graph.node("Add", [mean, graph.constant("f32", [epsilon], [])])]);
       return [graph.node("Reciprocal", [root])];
     },
-    () => {
-      throw new Error("gradients of gradients of the norm are not there");
-    },
+    noGradient,
   ) as [Tensor];
   return result;
 }
@@ -124,17 +122,20 @@ export function causalConvolution(x: Tensor, past: Tensor, weight: Tensor, bias:
  * `-log softmax(logits)[target]` of each row, in nats: logits [M, V], targets [M, 1] (integers), result [M, 1].
  */
 export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
-  const [loss, logs] = logits.tape.record(
+  const [loss, powers, totals] = logits.tape.record(
     [logits, targets],
-    [targets.shape, logits.shape],
+    [targets.shape, logits.shape, targets.shape],
     ({ graph }, [scores, target]) => {
-      const values = graph.node("LogSoftmax", [scores!], { attributes: { axis: -1 } });
-      const picked = graph.node("GatherElements", [values, target!], { attributes: { axis: 1 } });
-      return [graph.node("Neg", [picked]), values];
+      const axis = graph.constant("i64", [1]);
+      const shifted = graph.node("Sub", [scores!, graph.node("ReduceMax", [scores!, axis])]);
+      const exponentials = graph.node("Exp", [shifted]);
+      const total = graph.node("ReduceSum", [exponentials, axis]);
+      const picked = graph.node("GatherElements", [shifted, target!], { attributes: { axis: 1 } });
+      return [graph.node("Sub", [graph.node("Log", [total]), picked]), exponentials, total];
     },
     // softmax, less 1 at the target, times g.
-    ([g]) => [addElements(mul(exp(logs!), g!), targets, neg(g!))],
-  ) as [Tensor, Tensor];
+    ([g]) => [addElements(mul(powers!, mul(g!, reciprocal(totals!))), targets, neg(g!))],
+  ) as [Tensor, Tensor, Tensor];
   return loss;
 }
 
@@ -144,9 +145,28 @@ function addElements(x: Tensor, columns: Tensor, updates: Tensor): Tensor {
     [x, columns, updates],
     [x.shape],
     ({ graph }, values) => [graph.node("ScatterElements", values, { attributes: { axis: 1, reduction: "add" } })],
-    () => {
-      throw new Error("gradients of gradients of the cross-entropy are not there");
-    },
+    noGradient,
   ) as [Tensor];
   return result;
+}
+
+/**
+ * Rows of x [R, D] by their numbers, none of them twice: rows [M], result [M, D]. `places` [R] says for each row of x
+ * where it stands in the result, M for those that do not: the gradient is a choice of rows, too.
+ */
+export function pickRows(x: Tensor, rows: Tensor, places: Tensor): Tensor {
+  const size = x.shape.at(-1)!;
+  const gather = (data: Tensor, indices: Tensor, adjoint: Adjoint) =>
+    data.tape.record(
+      [data, indices],
+      [[indices.shape[0]!, size]],
+      ({ graph }, inputs) => [graph.node("Gather", inputs, { attributes: { axis: 0 } })],
+      adjoint,
+    )[0]!;
+  return gather(x, rows, ([g]) => [gather(pad(g!, 0, 0, 1), places, noGradient)]);
+}
+
+/** Of what is only ever a gradient. */
+function noGradient(): never {
+  throw new Error("gradients of these gradients are not there");
 }

@@ -46,8 +46,13 @@ export class Tape {
   private readonly nodes: TapeNode[] = [];
   private readonly inputs = new Map<Tensor, { name: string; type: "f32" | "i64" }>();
 
-  /** An input of the graph that will be emitted, if anything needs it. */
+  /** An input of the graph that will be emitted, if anything needs it; asked for again, the same tensor. */
   input(name: string, shape: Shape, type: "f32" | "i64" = "f32"): Tensor {
+    for (const [known, input] of this.inputs) {
+      if (input.name !== name) continue;
+      if (`${known.shape}` !== `${shape}`) throw new Error(`${name} has the shape [${known.shape}], not [${shape}]`);
+      return known;
+    }
     const tensor = this.tensor(shape);
     this.inputs.set(tensor, { name, type });
     return tensor;

@@ -79,6 +79,8 @@ function isWithin(x: Tensor, bounds: readonly Tensor[]): Tensor {
 
 /** Sum over some axes, which keep the size 1. */
 export function sum(x: Tensor, axes: readonly number[]): Tensor {
+  // One after the other, the inner first: a graphics card gives a thread to each result, and many results need many.
+  if (axes.length > 1) return axes.toSorted((a, b) => b - a).reduce((whole, axis) => sum(whole, [axis]), x);
   const kept = x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size));
   const [result] = x.tape.record(
     [x],

@@ -14,7 +14,7 @@ const goldenMethods: CompositionMethod[] = ["picaso-r", "picaso-s", "soup"];
 const cases = modes.flatMap((mode) => goldenMethods.map((method) => ({ mode, method })));
 
 /** Where the machine lacks what the engine needs, the tests skip with its message. */
-export function testEngine(engine: TrainingEngine, timeout: number): void {
+export function testEngine(engine: TrainingEngine, timeout: number, load = () => loadEngine(engine)): void {
   describe.each<GoldenName>(["golden-g1", "golden-g2"])(`${engine}, %s`, (name) => {
     let golden: Golden;
     let config: Mamba2Config;
@@ -23,7 +23,7 @@ export function testEngine(engine: TrainingEngine, timeout: number): void {
 
     const start = async (options: Partial<EngineOptions>) => {
       const limits = { groupTokens: 128, groupContexts: 100 };
-      const startEngine = await loadEngine(engine);
+      const startEngine = await load();
       return startEngine(config, {
         ...{ method: "picaso-s", mode: "bptc", wanted: new Set(values.keys()) },
         ...{ ...limits, ...options },

@@ -12,12 +12,12 @@ import type { EngineOptions, GradientEngine, LossAndGradients, ParameterValues }
 import { type Feeds, toTensor } from "./feeds.js";
 import { GradientSums } from "./gradient-sums.js";
 import { Head } from "./head.js";
-import type { ParameterPart } from "./layer-graphs.js";
+import { partFeeds } from "./parameter-inputs.js";
 import { LayerSessions } from "./layer-sessions.js";
 import { type MicroBatch, onnxMicroBatches, placeMicroBatch } from "./micro-batch.js";
 import { embed, embedBackward } from "./sequences.js";
 
-const embeddingsName = "backbone.embeddings.weight";
+export const embeddingsName = "backbone.embeddings.weight";
 
 export class OnnxEngine implements GradientEngine {
   private readonly layers: LayerSessions;
@@ -90,7 +90,7 @@ export class OnnxEngine implements GradientEngine {
     for (let index = 0; index < config.layers; index++) {
       throwIfAborted(signal, "training");
       const { forward, parts } = await this.layers.get(batch.variant, index);
-      const results = await forward.run({ ...batch.feeds, ...residuals, ...partFeeds(values, index, parts) });
+      const results = await forward.run({ ...batch.feeds, ...residuals, ...partFeeds(values, parts, `backbone.layers.${index}.`) });
       const { "query.next": query, "context.next": context, ...kept } = results;
       records?.push({ ...residuals, ...kept });
       residuals = { "query.residual": query!, ...(context && { "context.residual": context }) };
@@ -108,7 +108,7 @@ export class OnnxEngine implements GradientEngine {
     sums: GradientSums,
   ): Promise<Feeds> {
     const { backward, parts } = await this.layers.get(batch.variant, index);
-    const feeds: Feeds = { ...batch.feeds, ...record, ...partFeeds(values, index, parts) };
+    const feeds: Feeds = { ...batch.feeds, ...record, ...partFeeds(values, parts, `backbone.layers.${index}.`) };
     for (const [side, cotangent] of Object.entries(cotangents)) feeds[`${side}.cotangent`] = cotangent;
     const fetches: Record<string, ort.Tensor | null> = {};
     const sides = batch.sides
@@ -128,16 +128,7 @@ export class OnnxEngine implements GradientEngine {
   }
 }
 
-/** Views of a layer's parameters, not copies. */
-function partFeeds(values: ParameterValues, index: number, parts: readonly ParameterPart[]): Feeds {
-  return Object.fromEntries(
-    parts.map(({ input, parameter, from, to, shape }) => {
-      const value = values.get(`backbone.layers.${index}.${parameter}`)!;
-      return [input, toTensor(value.subarray(from, to), shape)];
-    }),
-  );
-}
-
-function floats(tensor: ort.Tensor): Float32Array {
+/** The values of a tensor in the host's memory. */
+export function floats(tensor: ort.Tensor): Float32Array {
   return tensor.data as Float32Array;
 }

@@ -2,7 +2,7 @@
 import type * as ort from "onnxruntime-node";
 import type { ParameterValues } from "../gradient-engine.js";
 import { toTensor } from "./feeds.js";
-import type { ParameterPart } from "./layer-graphs.js";
+import type { ParameterPart } from "./parameter-inputs.js";
 
 export class GradientSums {
   /** By parameter; those that are not wanted have none. */
@@ -41,10 +41,10 @@ export class GradientSums {
     };
   }
 
-  /** Adds to a parameter's gradient, where it is wanted. */
-  add(name: string, values: Float32Array): void {
+  /** Adds to a parameter's gradient from element `from` on, where it is wanted. */
+  add(name: string, values: Float32Array, from = 0): void {
     const sum = this.values.get(name);
-    if (sum) addTo(sum, values);
+    if (sum) addTo(sum.subarray(from, from + values.length), values);
   }
 
   private scratch(input: string, size: number): Float32Array {

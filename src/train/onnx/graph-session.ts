@@ -1,4 +1,5 @@
 /** A graph on ONNX Runtime, run on the feeds that it needs. */
+import { availableParallelism } from "node:os";
 import * as ort from "onnxruntime-node";
 import { engineError } from "../../errors.js";
 import type { Feeds } from "./feeds.js";
@@ -6,15 +7,22 @@ import type { Feeds } from "./feeds.js";
 /** What to do when the engine refuses. */
 const tooLarge = "Run `picaso doctor`; if memory ran out, use smaller batches or shorter sequences.";
 
+export type GraphDevice = "cpu" | "webgpu";
+
 export class GraphSession {
   private constructor(
     private readonly session: ort.InferenceSession,
     private readonly inputs: readonly string[],
   ) {}
 
-  static async create(model: Uint8Array, inputs: readonly string[], threads: number): Promise<GraphSession> {
+  static async create(
+    model: Uint8Array,
+    inputs: readonly string[],
+    { device, threads = availableParallelism() }: { device: GraphDevice; threads?: number },
+  ): Promise<GraphSession> {
     try {
       const session = await ort.InferenceSession.create(model, {
+        executionProviders: [device],
         intraOpNumThreads: threads,
         graphOptimizationLevel: "all",
         logSeverityLevel: 3,

@@ -90,7 +90,7 @@ export class Head {
     let session = this.sessions.get(key);
     if (!session) {
       const { model, inputs } = headGraph(this.config, sources);
-      session = GraphSession.create(model, inputs, this.threads);
+      session = GraphSession.create(model, inputs, { device: "cpu", threads: this.threads });
       this.sessions.set(key, session);
     }
     return session;

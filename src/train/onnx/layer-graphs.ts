@@ -12,6 +12,7 @@ import { stopGradient } from "../../onnx/tensor-ops.js";
 import type { GradientMode } from "../gradient-engine.js";
 import { composeStates } from "./composition.js";
 import { DifferentiableOperations, type Parameters } from "./operations.js";
+import { ParameterInputs, type ParameterPart } from "./parameter-inputs.js";
 import { type Side, sequenceInputs, sizes } from "./sequences.js";
 
 /** What a batch's graphs depend on. */
@@ -29,18 +30,6 @@ export interface LayerVariant extends BatchKind {
   isLast: boolean;
 }
 
-/** A parameter of a layer, or some rows of one, that a graph takes as an input. */
-export interface ParameterPart {
-  /** Name of the input. */
-  input: string;
-  /** Name after `backbone.layers.{i}.` */
-  parameter: string;
-  /** Elements `[from, to)` of it. */
-  from: number;
-  to: number;
-  shape: number[];
-}
-
 export interface LayerGraph {
   model: Uint8Array;
   inputs: string[];
@@ -52,60 +41,91 @@ export interface LayerGraphs {
   parts: ParameterPart[];
 }
 
-const layer = "layer";
-
 /**
  * Forward: `{side}.residual` [B, T, D] -> `{side}.next`, and what backward is to be given, `kept.{i}`.
  *
  * Backward: the same inputs, `kept.{i}` and `{side}.cotangent`, the gradient of `{side}.next` -> `{side}.gradient`, that
  * of `{side}.residual`, and `gradient.{part}` for the wanted parameters, named as {@link ParameterPart} names them. With
- * `bp2c` it has the side `query` only.
+ * `bp2c` it has the side `query` only. Parameters have the names that they have in a layer, after `backbone.layers.{i}.`.
  */
 export function layerGraphs(config: Mamba2Config, variant: LayerVariant, wanted: ReadonlySet<string>): LayerGraphs {
   const tape = new Tape();
-  const parameters = new LayerParameters(tape, config);
-  const run = runLayer(tape, config, variant, parameters.get);
+  const first = "backbone.layers.0.";
+  const shapes = [...parameterShapes(config)]
+    .filter(([name]) => name.startsWith(first))
+    .map(([name, shape]) => [name.slice(first.length), shape] as const);
+  const parameters = new ParameterInputs(tape, new Map(shapes));
+  const own = (name: string) => name.slice("layer.".length);
+  const get: Parameters = (name, rows) => parameters.get(own(name), rows);
+  const sides = sidesOf(variant).map((side) => ({ side, residual: residualInput(tape, side, config) }));
+  const run = runLayer(tape, config, variant, "layer", get, sides);
   const kept = run.kept.map((tensor, i) => ({ name: `kept.${i}`, tensor }));
 
-  const ends = run.sides.filter(({ side }) => side === "query" || !variant.isLast);
-  const starts = run.sides.filter(({ side }) => side === "query" || variant.mode === "bptc");
-  const trained = parameters.parts.filter(({ parameter }) => wanted.has(parameter));
+  const ends = run.next.filter(({ side }) => side === "query" || !variant.isLast);
+  const starts = sides.filter(({ side }) => side === "query" || variant.mode === "bptc");
+  const trained = parameters.among(wanted);
   const gradients = tape.gradients(
     ends
-      .filter((end) => starts.includes(end))
-      .map(({ side, next }) => ({ tensor: next, cotangent: tape.input(`${side}.cotangent`, next.shape) })),
-    [...starts.map(({ residual }) => residual), ...trained.map(({ input }) => parameters.tensor(input))],
+      .filter(({ side }) => starts.some((start) => start.side === side))
+      .map(({ side, residual }) => ({
+        tensor: residual,
+        cotangent: tape.input(`${side}.cotangent`, residual.shape),
+      })),
+    [...starts.map(({ residual }) => residual), ...trained.map(({ tensor }) => tensor)],
   );
-  const names = [...starts.map(({ side }) => `${side}.gradient`), ...trained.map(({ input }) => `gradient.${input}`)];
+  const names = [...starts.map(({ side }) => `${side}.gradient`), ...trained.map(({ part }) => `gradient.${part.input}`)];
   const backward = tape.emit(
     "layer-backward",
     names.map((name, i) => ({ name, tensor: gradients[i]! })),
     kept,
   );
   const forward = tape.emit("layer-forward", [
-    ...ends.map(({ side, next }) => ({ name: `${side}.next`, tensor: next })),
+    ...ends.map(({ side, residual }) => ({ name: `${side}.next`, tensor: residual })),
     ...kept.filter(({ name }) => backward.inputs.includes(name)),
   ]);
   return { forward, backward, parts: parameters.parts };
 }
 
-function runLayer(
+/** The sides of a batch of this kind. */
+export function sidesOf({ contexts }: BatchKind): Side[] {
+  return contexts === "none" ? ["query"] : ["query", "context"];
+}
+
+/** What a side's embeddings, or the layer before, have given. */
+export interface SideResidual {
+  side: Side;
+  /** [B, T, D] */
+  residual: Tensor;
+}
+
+export function residualInput(tape: Tape, side: Side, { hiddenSize }: Mamba2Config): Tensor {
+  const { B, T } = sizes(side);
+  return tape.input(`${side}.residual`, [B, T, hiddenSize]);
+}
+
+/**
+ * Records a layer whose parameters' names begin with `name`: the residuals after it, and what takes longest to compute
+ * again.
+ */
+export function runLayer(
   tape: Tape,
   config: Mamba2Config,
-  { method, mode, contexts, queries }: LayerVariant,
+  { method, mode, contexts, queries }: Omit<LayerVariant, "isLast">,
+  name: string,
   parameters: Parameters,
-) {
+  sides: readonly SideResidual[],
+): { next: SideResidual[]; kept: Tensor[] } {
   const kept: Tensor[] = [];
   const run = (side: Side, isOne: boolean, past: LayerState<Tensor>) => {
-    const { B, T } = sizes(side);
-    const residual = tape.input(`${side}.residual`, [B, T, config.hiddenSize]);
+    const { residual } = sides.find((own) => own.side === side)!;
     const ops = new DifferentiableOperations(config, parameters, sequenceInputs(tape, side, isOne, config));
-    const { residual: next, present, logDecay } = mamba2Layer(ops, config, layer, residual, past);
+    const { residual: next, present, logDecay } = mamba2Layer(ops, config, name, residual, past);
     kept.push(...ops.products);
-    return { side, residual, next, states: { ...present, logDecay } };
+    return { next: { side, residual: next }, states: { ...present, logDecay } };
   };
   if (contexts === "none") {
-    return { sides: [run("query", queries === "one", zeroState(tape, config, sizes("query").B))], kept };
+    const { next } = run("query", queries === "one", zeroState(tape, config, sizes("query").B));
+    return { next: [next], kept };
   }
   const context = run("context", contexts === "one", zeroState(tape, config, sizes("context").B));
   let past = composeStates(tape, context.states, method, config);
@@ -113,7 +133,8 @@ function runLayer(
     past = { ssm: stopGradient(past.ssm), conv: stopGradient(past.conv) };
     kept.push(past.ssm, past.conv);
   }
-  return { sides: [run("query", queries === "one", past), context], kept };
+  const query = run("query", queries === "one", past);
+  return { next: [query.next, context.next], kept };
 }
 
 function zeroState(tape: Tape, config: Mamba2Config, B: string): LayerState<Tensor> {
@@ -122,39 +143,4 @@ function zeroState(tape: Tape, config: Mamba2Config, B: string): LayerState<Tens
     ssm: tape.zeros([B, groups, stateSize, innerSize / groups]),
     conv: tape.zeros([B, convKernel - 1, convDim]),
   };
-}
-
-/** The parameters that a graph uses, as inputs. */
-class LayerParameters {
-  readonly parts: ParameterPart[] = [];
-  private readonly inputs = new Map<string, Tensor>();
-  private readonly shapes: Map<string, number[]>;
-
-  constructor(
-    private readonly tape: Tape,
-    config: Mamba2Config,
-  ) {
-    this.shapes = parameterShapes(config);
-  }
-
-  readonly get: Parameters = (name, rows) => {
-    const parameter = name.slice(layer.length + 1);
-    const [size, ...rest] = this.shapes.get(`backbone.layers.0.${parameter}`)! as [number, ...number[]];
-    const [from, to] = rows ?? [0, size];
-    const input = `${parameter}[${from}:${to}]`;
-    let tensor = this.inputs.get(input);
-    if (!tensor) {
-      const row = rest.reduce((a, b) => a * b, 1);
-      const shape = [to - from, ...rest];
-      tensor = this.tape.input(input, shape);
-      this.inputs.set(input, tensor);
-      this.parts.push({ input, parameter, from: from * row, to: to * row, shape });
-    }
-    return tensor;
-  };
-
-  /** The input of this name. */
-  tensor(input: string): Tensor {
-    return this.inputs.get(input)!;
-  }
 }

@@ -2,7 +2,8 @@
 import type { Mamba2Config } from "../../model/config.js";
 import type { EngineOptions } from "../gradient-engine.js";
 import { GraphSession } from "./graph-session.js";
-import { type BatchKind, type LayerVariant, layerGraphs, type ParameterPart } from "./layer-graphs.js";
+import { type BatchKind, type LayerVariant, layerGraphs } from "./layer-graphs.js";
+import type { ParameterPart } from "./parameter-inputs.js";
 
 export interface LayerSession {
   forward: GraphSession;
@@ -45,8 +46,8 @@ export class LayerSessions {
   private async create(variant: LayerVariant): Promise<LayerSession> {
     const { forward, backward, parts } = layerGraphs(this.config, variant, this.wanted);
     return {
-      forward: await GraphSession.create(forward.model, forward.inputs, this.threads),
-      backward: await GraphSession.create(backward.model, backward.inputs, this.threads),
+      forward: await GraphSession.create(forward.model, forward.inputs, { device: "cpu", threads: this.threads }),
+      backward: await GraphSession.create(backward.model, backward.inputs, { device: "cpu", threads: this.threads }),
       parts,
     };
   }
