@@ -13,7 +13,7 @@ import { compositionFeeds } from "./composition.js";
 import { type Feeds, toFeeds } from "./feeds.js";
 import type { Positions } from "./head.js";
 import type { BatchKind } from "./layer-graphs.js";
-import { type PaddedSequences, padSequences, sequenceFeeds } from "./sequences.js";
+import { cpuChunk, type PaddedSequences, padSequences, sequenceFeeds } from "./sequences.js";
 
 export interface MicroBatch {
   /** The queries first, the contexts where there are any. */
@@ -55,15 +55,18 @@ function slotsOf(part: readonly TrainingExample[]): number {
   return Math.max(...part.map(({ contexts }) => contexts.length));
 }
 
+/** `maxChunk` bounds the tokens of the scan's chunks. */
 export function placeMicroBatch(
   examples: readonly TrainingExample[],
   { method }: Pick<EngineOptions, "method">,
   config: Mamba2Config,
+  maxChunk = cpuChunk,
 ): MicroBatch {
   // The last target is only predicted, never read.
   const query = padSequences(
     "query",
     examples.map((example) => [...example.query, ...example.target.slice(0, -1)]),
+    maxChunk,
   );
   const sides = [query];
   const feeds = sequenceFeeds(query, config);
@@ -74,6 +77,7 @@ export function placeMicroBatch(
     const context = padSequences(
       "context",
       examples.flatMap(({ contexts }) => [...contexts, ...empty(slots - contexts.length)]),
+      maxChunk,
     );
     sides.push(context);
     variant.contexts = context.chunks === 1 ? "one" : "many";

@@ -8,8 +8,11 @@ import type { Tape } from "../../onnx/tape.js";
 import type { Feed } from "./feeds.js";
 import type { SequenceInputs } from "./operations.js";
 
-/** Tokens of a chunk at most: the work within a chunk grows with its square, that across chunks with their number. */
-const maxChunk = 128;
+/**
+ * Tokens of a chunk at most, on the CPU: the work within a chunk grows with its square, that across chunks with their
+ * number.
+ */
+export const cpuChunk = 128;
 
 /** Stands for minus infinity, with room for what is added to it. */
 const hidden = -1e30;
@@ -27,7 +30,11 @@ export interface PaddedSequences {
 }
 
 /** Pads to the longest sequence, and on to a whole number of chunks. */
-export function padSequences(side: Side, sequences: readonly (readonly number[])[]): PaddedSequences {
+export function padSequences(
+  side: Side,
+  sequences: readonly (readonly number[])[],
+  maxChunk = cpuChunk,
+): PaddedSequences {
   const longest = Math.max(1, ...sequences.map((tokens) => tokens.length));
   const chunks = Math.ceil(longest / maxChunk);
   return { side, sequences, chunks, length: Math.ceil(longest / chunks) * chunks };

@@ -10,10 +10,14 @@ import { embeddingsName, floats } from "./engine.js";
 import { type Feeds, toTensor } from "./feeds.js";
 import { GradientSums } from "./gradient-sums.js";
 import { type GraphDevice, GraphSession } from "./graph-session.js";
+import type { BatchKind } from "./layer-graphs.js";
 import { type MicroBatch, onnxMicroBatches, placeMicroBatch } from "./micro-batch.js";
 import { type ParameterPart, partFeeds } from "./parameter-inputs.js";
 import { embed, embedBackward } from "./sequences.js";
 import { stepGraph } from "./step-graph.js";
+
+/** Tokens of a chunk at most: small products across chunks take a graphics card longer than large ones within. */
+const maxChunk = 256;
 
 interface StepSession {
   session: GraphSession;
@@ -39,7 +43,7 @@ export class StepEngine implements GradientEngine {
     device: GraphDevice = "webgpu",
   ): Promise<StepEngine> {
     const engine = new StepEngine(config, options, device);
-    await engine.session(false, false);
+    await engine.session({ contexts: "none", queries: "one" }, false);
     return engine;
   }
 
@@ -47,7 +51,7 @@ export class StepEngine implements GradientEngine {
     let total = 0;
     for (const batch of this.microBatches(examples)) {
       throwIfAborted(signal, "training");
-      const { session, parts } = await this.session(batch.sides.length > 1, false);
+      const { session, parts } = await this.session(batch.variant, false);
       const { losses } = await session.run({ ...this.feeds(values, batch), ...partFeeds(values, parts) });
       total += sum(floats(losses!));
     }
@@ -64,7 +68,7 @@ export class StepEngine implements GradientEngine {
     let total = 0;
     for (const batch of this.microBatches(examples)) {
       throwIfAborted(signal, "training");
-      const { session, parts } = await this.session(batch.sides.length > 1, true);
+      const { session, parts } = await this.session(batch.variant, true);
       const { length } = batch.positions.rows;
       const weights = toTensor(new Float32Array(length).fill(1 / targets), [length, 1]);
       const results = await session.run({ ...this.feeds(values, batch), ...partFeeds(values, parts), weights });
@@ -90,24 +94,23 @@ export class StepEngine implements GradientEngine {
 
   private *microBatches(examples: readonly TrainingExample[]): Generator<MicroBatch> {
     for (const part of onnxMicroBatches(examples, this.options)) {
-      yield placeMicroBatch(part, this.options, this.config);
+      yield placeMicroBatch(part, this.options, this.config, maxChunk);
     }
   }
 
-  /** Few graphs, since each is compiled for seconds: that of several chunks serves single ones, too. */
-  private session(withContexts: boolean, withGradients: boolean): Promise<StepSession> {
-    const key = `${withContexts} ${withGradients}`;
+  private session({ contexts, queries }: BatchKind, withGradients: boolean): Promise<StepSession> {
+    const key = `${contexts} ${queries} ${withGradients}`;
     let session = this.sessions.get(key);
     if (!session) {
-      session = this.create(withContexts, withGradients);
+      session = this.create({ contexts, queries }, withGradients);
       this.sessions.set(key, session);
     }
     return session;
   }
 
-  private async create(withContexts: boolean, withGradients: boolean): Promise<StepSession> {
+  private async create(kind: BatchKind, withGradients: boolean): Promise<StepSession> {
     const { method, mode, wanted, threads } = this.options;
-    const variant = { method, mode, contexts: withContexts ? "many" : "none", queries: "many" } as const;
+    const variant = { ...kind, method, mode };
     const { model, inputs, parts } = stepGraph(this.config, variant, withGradients ? wanted : new Set());
     return { session: await GraphSession.create(model, inputs, { device: this.device, threads }), parts };
   }
