@@ -2,7 +2,7 @@
  * Operations of neural networks on tensors of a tape: single operators of ONNX Runtime, with adjoints that pass over
  * the data less often than those of the arithmetic they are made of.
  */
-import type { Adjoint, Tensor } from "./tape.js";
+import type { Tensor } from "./tape.js";
 import {
   add,
   concat,
@@ -151,19 +151,18 @@ function addElements(x: Tensor, columns: Tensor, updates: Tensor): Tensor {
 }
 
 /**
- * Rows of x [R, D] by their numbers, none of them twice: rows [M], result [M, D]. `places` [R] says for each row of x
- * where it stands in the result, M for those that do not: the gradient is a choice of rows, too.
+ * Rows of x [R, D] by their numbers, none of them twice, R for a row of zeros: rows [M], result [M, D]. `places` [R] says
+ * for each row of x where it stands in the result, M for those that do not: the gradient is a choice of rows, too.
  */
 export function pickRows(x: Tensor, rows: Tensor, places: Tensor): Tensor {
   const size = x.shape.at(-1)!;
-  const gather = (data: Tensor, indices: Tensor, adjoint: Adjoint) =>
-    data.tape.record(
-      [data, indices],
-      [[indices.shape[0]!, size]],
-      ({ graph }, inputs) => [graph.node("Gather", inputs, { attributes: { axis: 0 } })],
-      adjoint,
-    )[0]!;
-  return gather(x, rows, ([g]) => [gather(pad(g!, 0, 0, 1), places, noGradient)]);
+  const [result] = x.tape.record(
+    [pad(x, 0, 0, 1), rows],
+    [[rows.shape[0]!, size]],
+    ({ graph }, inputs) => [graph.node("Gather", inputs, { attributes: { axis: 0 } })],
+    ([g]) => [pad(pickRows(g!, places, rows), 0, 0, 1)],
+  ) as [Tensor];
+  return result;
 }
 
 /** Of what is only ever a gradient. */

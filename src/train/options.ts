@@ -2,6 +2,7 @@
 import { type CompositionMethod, compositionMethods } from "../compose/weights.js";
 import { PicasoError } from "../errors.js";
 import type { FormedModel } from "../model/form.js";
+import type { ContextRange } from "./data.js";
 import { type TrainingEngine, trainingEngines } from "./engines.js";
 import type { ExampleSource } from "./example.js";
 import type { ExportOptions } from "./export.js";
@@ -58,9 +59,9 @@ export interface TrainOptions extends OptimizerOptions, ExportOptions {
   engine?: TrainingEngine;
   /** Threads of the engine on the CPU. @default all cores */
   threads?: number;
-  /** Tokens that go through a layer at once, padding included: bounds memory. @default 1536, on jax-webgpu 12288 */
+  /** Tokens that go through a layer at once, padding included: bounds memory. @default 1536; 24576 on onnx-webgpu, 12288 on jax-webgpu */
   groupTokens?: number;
-  /** Contexts whose states are kept at once: bounds memory. @default 32 */
+  /** Contexts whose states are kept at once: bounds memory. @default 32, on onnx-webgpu 1024 */
   groupContexts?: number;
   onProgress?: (progress: TrainingProgress) => void;
   /** Stops after the running micro-batch, with a checkpoint. */
@@ -106,9 +107,22 @@ export interface TrainResult {
   stoppedEarly: boolean;
 }
 
+/** `4`, or a range such as `0-10`; null for anything else. */
+export function parseContextRange(text: string): ContextRange | null {
+  const match = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(text);
+  const min = Number(match?.[1]);
+  const max = Number(match?.[2] ?? match?.[1]);
+  return match && max >= min ? { min, max } : null;
+}
+
 /** How many tokens go through a layer at once where nobody says: a graphics card wants more of them. */
 export function groupTokensOf(engine: TrainingEngine): number {
+  if (engine === "onnx-webgpu") return 24576;
   return engine === "jax-webgpu" ? 12288 : 1536;
+}
+
+function groupContextsOf(engine: TrainingEngine): number {
+  return engine === "onnx-webgpu" ? 1024 : 32;
 }
 
 /** All defaults filled in. */
@@ -130,7 +144,7 @@ export function completeOptions(options: TrainOptions) {
     seed: options.seed ?? 0,
     engine: options.engine ?? "onnx",
     groupTokens: options.groupTokens ?? groupTokensOf(options.engine ?? "onnx"),
-    groupContexts: options.groupContexts ?? 32,
+    groupContexts: options.groupContexts ?? groupContextsOf(options.engine ?? "onnx"),
     beta1: options.beta1 ?? 0.9,
     beta2: options.beta2 ?? 0.999,
     epsilon: options.epsilon ?? 1e-8,

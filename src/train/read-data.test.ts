@@ -39,6 +39,10 @@ const files: Record<TrainingTask, unknown> = {
     },
   ],
   examples: [{ contexts: ["one", "two"], question: "why?", answer: "so" }],
+  mixture: [
+    { task: "examples", data: "examples.jsonl", times: 3 },
+    { task: "nq", data: "nq.jsonl", contexts: "1-2" },
+  ],
 };
 
 async function write(task: TrainingTask): Promise<string> {
@@ -78,6 +82,37 @@ test.each<TrainingTask>(["msmarco", "examples"])("%s: rows carry their own conte
   const path = await write(task);
   const read = readTrainingData(model, { task, path, contexts: { min: 1, max: 2 } });
   await expect(read).rejects.toMatchObject({ code: "bad-argument" });
+});
+
+test("a mixture has the places of its parts, as often as each says", async () => {
+  await Promise.all([write("examples"), write("nq")]);
+  const source = await readTrainingData(model, { task: "mixture", path: await write("mixture") });
+  expect(source.size).toBe(3 * 1 + 2);
+  const batch = await source.batch([4, 2, 3, 0], Random.of(3));
+  // Those of a part together, in the parts' order; the second draws one number of contexts for both.
+  expect(batch.slice(0, 2).map(({ contexts }) => contexts.length)).toEqual([2, 2]);
+  expect(batch[2]!.contexts.length).toBe(batch[3]!.contexts.length);
+  const text = (tokens: number[]) => String.fromCharCode(...tokens);
+  expect(batch.map(({ query }) => text(query).slice(0, 17))).toEqual([
+    "Q: why? A:",
+    "Q: why? A:",
+    "Q: which story of",
+    "Q: which story of",
+  ]);
+});
+
+test.each<[string, unknown, RegExp]>([
+  ["no list", {}, /mixture: expected a list/],
+  ["nothing", [], /expected a part or more/],
+  ["a task that is none", [{ task: "mixture", data: "a" }], /part 1, task: expected one of wikitext.*found mixture/],
+  ["a field that is none", [{ task: "nq", data: "a", context: 2 }], /part 1, context: expected one of task/],
+  ["a range that is none", [{ task: "nq", data: "a", contexts: "3-1" }], /contexts: expected.*found 3-1/],
+  ["a number of times that is none", [{ task: "nq", data: "a", times: 0 }], /times: expected a whole number from 1/],
+])("a mixture of %s is refused", async (_, content, message) => {
+  const path = scratch.path("mixture.json");
+  await mkdir(scratch.path(), { recursive: true });
+  await writeFile(path, JSON.stringify(content));
+  await expect(readTrainingData(model, { task: "mixture", path })).rejects.toThrow(message);
 });
 
 test("a missing file is named", async () => {

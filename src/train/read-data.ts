@@ -1,5 +1,6 @@
 /** From a data file and the kind of task it holds to training examples. */
 import { PicasoError } from "../errors.js";
+import { badField } from "../evaluate/data/fields.js";
 import { parseMsMarco, readMsMarco } from "../evaluate/data/msmarco.js";
 import { readNq } from "../evaluate/data/nq.js";
 import { readParquet } from "../evaluate/data/parquet.js";
@@ -21,6 +22,7 @@ import {
   wikiTexts,
 } from "./data.js";
 import type { ExampleSource } from "./example.js";
+import { type MixturePart, mixExamples, readMixture } from "./mixture.js";
 import { readOwnExamples } from "./own-examples.js";
 
 /**
@@ -30,8 +32,9 @@ import { readOwnExamples } from "./own-examples.js";
  * - `nq`: answer from the right passage among the best others by BM25 (NQ-open with gold passages)
  * - `msmarco`: answer from all passages of a row (MS MARCO QA)
  * - `examples`: one's own contexts, questions and answers; see own-examples.ts
+ * - `mixture`: several of these together; see mixture.ts
  */
-export const trainingTasks = ["wikitext", "documents", "squad", "nq", "msmarco", "examples"] as const;
+export const trainingTasks = ["wikitext", "documents", "squad", "nq", "msmarco", "examples", "mixture"] as const;
 
 export type TrainingTask = (typeof trainingTasks)[number];
 
@@ -77,7 +80,24 @@ export async function readTrainingData(model: FormedModel, options: DataOptions)
     case "examples":
       refuseContexts(options);
       return readOwnExamples(model, path);
+    case "mixture":
+      refuseContexts(options);
+      return mixExamples(await readParts(model, path, await readMixture(path), options));
   }
+}
+
+/** The parts of a mixture, one after the other. */
+async function readParts(model: FormedModel, path: string, parts: readonly MixturePart[], options: DataOptions) {
+  const sources: { source: ExampleSource; times: number }[] = [];
+  for (const [i, { times, task, ...part }] of parts.entries()) {
+    const known = trainingTasks.find((name) => name === task && name !== "mixture");
+    if (!known) {
+      const expected = `one of ${trainingTasks.filter((name) => name !== "mixture").join(", ")}`;
+      throw badField(`${path}, part ${i + 1}`, "task", expected, task);
+    }
+    sources.push({ source: await readTrainingData(model, { ...options, ...part, task: known }), times });
+  }
+  return sources;
 }
 
 async function readTexts(path: string): Promise<{ title: string; text: string }[]> {

@@ -34,6 +34,13 @@ export function textField(value: unknown, where: string, field: string): string 
   return text;
 }
 
+export function integerField(value: unknown, where: string, field: string, min: number): number {
+  if (!Number.isSafeInteger(value) || (value as number) < min) {
+    throw badField(where, field, `a whole number from ${min}`, kindOf(value));
+  }
+  return value as number;
+}
+
 /** What a JSON value is, for error messages: never its content, which may be long. */
 export function kindOf(value: unknown): string {
   if (value === undefined) return "nothing";

@@ -12,9 +12,9 @@ import type { EngineOptions, GradientEngine, LossAndGradients, ParameterValues }
 import { type Feeds, toTensor } from "./feeds.js";
 import { GradientSums } from "./gradient-sums.js";
 import { Head } from "./head.js";
-import { partFeeds } from "./parameter-inputs.js";
 import { LayerSessions } from "./layer-sessions.js";
 import { type MicroBatch, onnxMicroBatches, placeMicroBatch } from "./micro-batch.js";
+import { partFeeds } from "./parameter-inputs.js";
 import { embed, embedBackward } from "./sequences.js";
 
 export const embeddingsName = "backbone.embeddings.weight";
@@ -90,7 +90,11 @@ export class OnnxEngine implements GradientEngine {
     for (let index = 0; index < config.layers; index++) {
       throwIfAborted(signal, "training");
       const { forward, parts } = await this.layers.get(batch.variant, index);
-      const results = await forward.run({ ...batch.feeds, ...residuals, ...partFeeds(values, parts, `backbone.layers.${index}.`) });
+      const results = await forward.run({
+        ...batch.feeds,
+        ...residuals,
+        ...partFeeds(values, parts, `backbone.layers.${index}.`),
+      });
       const { "query.next": query, "context.next": context, ...kept } = results;
       records?.push({ ...residuals, ...kept });
       residuals = { "query.residual": query!, ...(context && { "context.residual": context }) };

@@ -22,7 +22,8 @@ export class GraphSession {
   ): Promise<GraphSession> {
     try {
       const session = await ort.InferenceSession.create(model, {
-        executionProviders: [device],
+        // On a card the memory of results is kept by size: made anew each time, it takes longer than computing them.
+        executionProviders: [device === "webgpu" ? { name: device, storageBufferCacheMode: "simple" } : device],
         intraOpNumThreads: threads,
         graphOptimizationLevel: "all",
         logSeverityLevel: 3,

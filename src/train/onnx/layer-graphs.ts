@@ -73,7 +73,10 @@ export function layerGraphs(config: Mamba2Config, variant: LayerVariant, wanted:
       })),
     [...starts.map(({ residual }) => residual), ...trained.map(({ tensor }) => tensor)],
   );
-  const names = [...starts.map(({ side }) => `${side}.gradient`), ...trained.map(({ part }) => `gradient.${part.input}`)];
+  const names = [
+    ...starts.map(({ side }) => `${side}.gradient`),
+    ...trained.map(({ part }) => `gradient.${part.input}`),
+  ];
   const backward = tape.emit(
     "layer-backward",
     names.map((name, i) => ({ name, tensor: gradients[i]! })),

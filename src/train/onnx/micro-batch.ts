@@ -2,8 +2,8 @@
  * A micro-batch as the graphs are fed it: contexts and queries as two sides of padded sequences, the places of contexts
  * in their examples, and the positions to score.
  *
- * Contexts of an example are composed inside a layer's graph, so an example is never split: its contexts, each padded
- * to the longest of the micro-batch, go through a layer together.
+ * Contexts of an example are composed inside a layer's graph, so an example is never split. The contexts of all examples
+ * stand one after the other, each padded to the longest of the micro-batch.
  */
 import type { Mamba2Config } from "../../model/config.js";
 import type { TrainingExample } from "../example.js";
@@ -13,7 +13,7 @@ import { compositionFeeds } from "./composition.js";
 import { type Feeds, toFeeds } from "./feeds.js";
 import type { Positions } from "./head.js";
 import type { BatchKind } from "./layer-graphs.js";
-import { cpuChunk, type PaddedSequences, padSequences, sequenceFeeds } from "./sequences.js";
+import { noPadding, type PaddedSequences, type Padding, padSequences, sequenceFeeds } from "./sequences.js";
 
 export interface MicroBatch {
   /** The queries first, the contexts where there are any. */
@@ -28,6 +28,7 @@ export interface MicroBatch {
 export function onnxMicroBatches(
   examples: readonly TrainingExample[],
   { groupTokens, groupContexts }: Pick<EngineOptions, "groupTokens" | "groupContexts">,
+  padding = noPadding,
 ): TrainingExample[][] {
   for (const example of examples) {
     const longest = Math.max(queryLength(example), longestContext(example));
@@ -36,7 +37,7 @@ export function onnxMicroBatches(
   return planMicroBatches(
     examples,
     longestContext,
-    (part) => countContexts(part) <= groupContexts && paddedTokens(part) <= groupTokens,
+    (part) => countContexts(part) <= groupContexts && paddedTokens(part, padding) <= groupTokens,
   );
 }
 
@@ -45,44 +46,38 @@ function longestContext({ contexts }: TrainingExample): number {
 }
 
 /** Tokens that go through a layer together, padding included. */
-function paddedTokens(part: readonly TrainingExample[]): number {
-  const slots = slotsOf(part);
-  return part.length * (slots * Math.max(...part.map(longestContext)) + Math.max(...part.map(queryLength)));
+function paddedTokens(part: readonly TrainingExample[], { count, length }: Padding): number {
+  const side = (sequences: number, longest: number) => (sequences > 0 ? count(sequences) * length(longest) : 0);
+  const ofContexts = side(countContexts(part), Math.max(...part.map(longestContext)));
+  return ofContexts + side(part.length, Math.max(...part.map(queryLength)));
 }
 
-/** Places for contexts that every example has. */
-function slotsOf(part: readonly TrainingExample[]): number {
-  return Math.max(...part.map(({ contexts }) => contexts.length));
-}
-
-/** `maxChunk` bounds the tokens of the scan's chunks. */
 export function placeMicroBatch(
   examples: readonly TrainingExample[],
   { method }: Pick<EngineOptions, "method">,
   config: Mamba2Config,
-  maxChunk = cpuChunk,
+  padding = noPadding,
 ): MicroBatch {
   // The last target is only predicted, never read.
   const query = padSequences(
     "query",
     examples.map((example) => [...example.query, ...example.target.slice(0, -1)]),
-    maxChunk,
+    padding,
   );
   const sides = [query];
   const feeds = sequenceFeeds(query, config);
   const variant: BatchKind = { contexts: "none", queries: query.chunks === 1 ? "one" : "many" };
-  const slots = slotsOf(examples);
-  if (slots > 0) {
-    const empty = (count: number) => Array.from({ length: count }, () => []);
+  if (countContexts(examples) > 0) {
     const context = padSequences(
       "context",
-      examples.flatMap(({ contexts }) => [...contexts, ...empty(slots - contexts.length)]),
-      maxChunk,
+      examples.flatMap(({ contexts }) => contexts),
+      padding,
     );
     sides.push(context);
     variant.contexts = context.chunks === 1 ? "one" : "many";
-    const counts = examples.map(({ contexts }) => contexts.length);
-    feeds.push(...sequenceFeeds(context, config), ...compositionFeeds(counts, slots, method));
+    const counts = query.sequences.map((_, e) => examples[e]?.contexts.length ?? 0);
+    const slots = padding.count(Math.max(...counts));
+    feeds.push(...sequenceFeeds(context, config), ...compositionFeeds(counts, slots, method, context.sequences.length));
   }
   return { sides, variant, feeds: toFeeds(feeds), positions: positionsOf(examples, query.length) };
 }

@@ -8,11 +8,18 @@ import type { Tape } from "../../onnx/tape.js";
 import type { Feed } from "./feeds.js";
 import type { SequenceInputs } from "./operations.js";
 
-/**
- * Tokens of a chunk at most, on the CPU: the work within a chunk grows with its square, that across chunks with their
- * number.
- */
-export const cpuChunk = 128;
+/** How much more than its own tokens a batch has. */
+export interface Padding {
+  /** Tokens of a chunk at most: the work within a chunk grows with its square, that across chunks with their number. */
+  maxChunk: number;
+  /** At least `count` sequences, slots or positions. */
+  count(count: number): number;
+  /** At least `tokens` tokens of a sequence. */
+  length(tokens: number): number;
+}
+
+/** On the CPU no more than needed. */
+export const noPadding: Padding = { maxChunk: 128, count: (count) => count, length: (tokens) => tokens };
 
 /** Stands for minus infinity, with room for what is added to it. */
 const hidden = -1e30;
@@ -33,16 +40,17 @@ export interface PaddedSequences {
 export function padSequences(
   side: Side,
   sequences: readonly (readonly number[])[],
-  maxChunk = cpuChunk,
+  { maxChunk, count, length }: Padding,
 ): PaddedSequences {
-  const longest = Math.max(1, ...sequences.map((tokens) => tokens.length));
+  const longest = length(Math.max(1, ...sequences.map((tokens) => tokens.length)));
   const chunks = Math.ceil(longest / maxChunk);
-  return { side, sequences, chunks, length: Math.ceil(longest / chunks) * chunks };
+  const empty = Array.from({ length: count(sequences.length) - sequences.length }, () => []);
+  return { side, sequences: [...sequences, ...empty], chunks, length: Math.ceil(longest / chunks) * chunks };
 }
 
-/** Sizes of a side's tensors by name: `B.query` and so on. */
+/** Sizes of a side's tensors by name: E examples, C contexts. */
 export function sizes(side: Side) {
-  return { B: side === "query" ? "E" : "E*K", T: `T.${side}`, Q: `Q.${side}`, K: `K.${side}` } as const;
+  return { B: side === "query" ? "E" : "C", T: `T.${side}`, Q: `Q.${side}`, K: `K.${side}` } as const;
 }
 
 /** The inputs of a graph for a side; `isOne` where all its sequences are single chunks. */

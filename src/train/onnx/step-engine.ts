@@ -13,11 +13,24 @@ import { type GraphDevice, GraphSession } from "./graph-session.js";
 import type { BatchKind } from "./layer-graphs.js";
 import { type MicroBatch, onnxMicroBatches, placeMicroBatch } from "./micro-batch.js";
 import { type ParameterPart, partFeeds } from "./parameter-inputs.js";
-import { embed, embedBackward } from "./sequences.js";
+import { embed, embedBackward, type Padding } from "./sequences.js";
 import { stepGraph } from "./step-graph.js";
 
-/** Tokens of a chunk at most: small products across chunks take a graphics card longer than large ones within. */
-const maxChunk = 256;
+/**
+ * Few sizes, since the engine keeps the memory of every size that it has seen for the next batch: making it anew takes
+ * longer than computing. Long chunks, since small products across chunks take a graphics card longer than large ones
+ * within.
+ */
+const padding: Padding = { maxChunk: 256, count: roundUp, length: (tokens) => 16 * Math.ceil(tokens / 16) };
+
+/** The next power of two, or three quarters of it. */
+function roundUp(count: number): number {
+  const power = 2 ** Math.ceil(Math.log2(count));
+  return count <= 0.75 * power && Number.isInteger(0.75 * power) ? 0.75 * power : power;
+}
+
+/** After so many kinds of sizes the engine's memory is given back. */
+const mostShapes = 12;
 
 interface StepSession {
   session: GraphSession;
@@ -26,6 +39,8 @@ interface StepSession {
 
 export class StepEngine implements GradientEngine {
   private readonly sessions = new Map<string, Promise<StepSession>>();
+  /** Sizes of the batches since the sessions were made. */
+  private readonly shapes = new Set<string>();
 
   private constructor(
     private readonly config: Mamba2Config,
@@ -43,7 +58,7 @@ export class StepEngine implements GradientEngine {
     device: GraphDevice = "webgpu",
   ): Promise<StepEngine> {
     const engine = new StepEngine(config, options, device);
-    await engine.session({ contexts: "none", queries: "one" }, false);
+    await engine.sessionOf({ contexts: "none", queries: "one" }, false);
     return engine;
   }
 
@@ -51,9 +66,9 @@ export class StepEngine implements GradientEngine {
     let total = 0;
     for (const batch of this.microBatches(examples)) {
       throwIfAborted(signal, "training");
-      const { session, parts } = await this.session(batch.variant, false);
-      const { losses } = await session.run({ ...this.feeds(values, batch), ...partFeeds(values, parts) });
-      total += sum(floats(losses!));
+      const { session, parts } = await this.session(batch, false);
+      const { losses } = await session.run({ ...this.feeds(values, batch, 1), ...partFeeds(values, parts) });
+      total += sum(floats(losses!).subarray(0, batch.positions.rows.length));
     }
     return total / countTargets(examples);
   }
@@ -68,11 +83,9 @@ export class StepEngine implements GradientEngine {
     let total = 0;
     for (const batch of this.microBatches(examples)) {
       throwIfAborted(signal, "training");
-      const { session, parts } = await this.session(batch.variant, true);
-      const { length } = batch.positions.rows;
-      const weights = toTensor(new Float32Array(length).fill(1 / targets), [length, 1]);
-      const results = await session.run({ ...this.feeds(values, batch), ...partFeeds(values, parts), weights });
-      total += sum(floats(results.losses!));
+      const { session, parts } = await this.session(batch, true);
+      const results = await session.run({ ...this.feeds(values, batch, 1 / targets), ...partFeeds(values, parts) });
+      total += sum(floats(results.losses!).subarray(0, batch.positions.rows.length));
       for (const part of parts) {
         const gradient = results[`gradient.${part.input}`];
         if (gradient) sums.add(part.parameter, floats(gradient), part.from);
@@ -93,12 +106,22 @@ export class StepEngine implements GradientEngine {
   }
 
   private *microBatches(examples: readonly TrainingExample[]): Generator<MicroBatch> {
-    for (const part of onnxMicroBatches(examples, this.options)) {
-      yield placeMicroBatch(part, this.options, this.config, maxChunk);
+    for (const part of onnxMicroBatches(examples, this.options, padding)) {
+      yield placeMicroBatch(part, this.options, this.config, padding);
     }
   }
 
-  private session({ contexts, queries }: BatchKind, withGradients: boolean): Promise<StepSession> {
+  private async session({ variant, sides, positions }: MicroBatch, withGradients: boolean): Promise<StepSession> {
+    const lengths = sides.map(({ sequences, length }) => [sequences.length, length]);
+    this.shapes.add(`${lengths} ${padding.count(positions.rows.length)} ${withGradients}`);
+    if (this.shapes.size > mostShapes) {
+      await this.dispose();
+      this.shapes.clear();
+    }
+    return this.sessionOf(variant, withGradients);
+  }
+
+  private sessionOf({ contexts, queries }: BatchKind, withGradients: boolean): Promise<StepSession> {
     const key = `${contexts} ${queries} ${withGradients}`;
     let session = this.sessions.get(key);
     if (!session) {
@@ -115,20 +138,29 @@ export class StepEngine implements GradientEngine {
     return { session: await GraphSession.create(model, inputs, { device: this.device, threads }), parts };
   }
 
-  private feeds(values: ParameterValues, { sides, feeds, positions }: MicroBatch): Feeds {
+  /** All but the parameters; each loss counts `weight`, and those that pad nothing. */
+  private feeds(values: ParameterValues, { sides, feeds, positions }: MicroBatch, weight: number): Feeds {
     const { hiddenSize: D } = this.config;
     const all: Feeds = { ...feeds };
     for (const padded of sides) {
       const shape = [padded.sequences.length, padded.length, D];
       all[`${padded.side}.residual`] = toTensor(embed(padded, values.get(embeddingsName)!, D), shape);
     }
-    const { rows, targets } = positions;
-    const [query] = sides as [MicroBatch["sides"][0]];
-    const places = new BigInt64Array(query.sequences.length * query.length).fill(BigInt(rows.length));
-    for (const [place, row] of rows.entries()) places[row] = BigInt(place);
-    all.rows = toTensor(BigInt64Array.from(rows, BigInt), [rows.length]);
+    const { sequences, length } = sides[0]!;
+    const scored = positions.rows.length;
+    const size = padding.count(scored);
+    const rows = new BigInt64Array(size).fill(BigInt(sequences.length * length));
+    const places = new BigInt64Array(sequences.length * length).fill(BigInt(size));
+    const targets = new BigInt64Array(size);
+    for (const [place, row] of positions.rows.entries()) {
+      rows[place] = BigInt(row);
+      places[row] = BigInt(place);
+      targets[place] = BigInt(positions.targets[place]!);
+    }
+    all.rows = toTensor(rows, [size]);
     all.places = toTensor(places, [places.length]);
-    all.targets = toTensor(BigInt64Array.from(targets, BigInt), [targets.length, 1]);
+    all.targets = toTensor(targets, [size, 1]);
+    all.weights = toTensor(new Float32Array(size).fill(weight, 0, scored), [size, 1]);
     return all;
   }
 }
