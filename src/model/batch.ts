@@ -26,7 +26,7 @@ export interface BatchResult {
 export async function runSequences<R>(
   session: ModelSession,
   sequences: readonly Sequence[],
-  take: (result: BatchResult) => R,
+  take: (result: BatchResult) => R | Promise<R>,
   options: RunOptions = {},
 ): Promise<R[]> {
   const results = new Array<R>(sequences.length);
@@ -38,7 +38,10 @@ export async function runSequences<R>(
       members.map(({ state }) => state),
     );
     const predictions = await batch.advance(members, options);
-    for (const [i, index] of group.entries()) results[index] = take({ batch, index: i, predictions: predictions[i]! });
+    for (const [i, index] of group.entries()) {
+      results[index] = await take({ batch, index: i, predictions: predictions[i]! });
+    }
+    batch.dispose();
   }
   return results;
 }

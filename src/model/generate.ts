@@ -1,13 +1,13 @@
 /** Text from a model and a state, token by token. */
 import { PicasoError } from "../errors.js";
-import type { ContextState } from "../state/context-state.js";
 import type { LanguageModel } from "./language-model.js";
 import { createSampler, type SamplingOptions } from "./sampling.js";
+import type { StartState } from "./state-batch.js";
 import { TextStream } from "./text-stream.js";
 
 export interface GenerateOptions extends SamplingOptions {
   /** State to start from. @default the zero state */
-  state?: ContextState;
+  state?: StartState;
   /** @default 128 */
   maxTokens?: number;
   /** Texts that end the generation; they are not part of it. @default none */
