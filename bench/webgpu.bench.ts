@@ -131,6 +131,7 @@ async function measure(name: string): Promise<void> {
     async (model) => {
       const advance = model.continueFrom([composed]);
       for (let i = 0; i < stepsTimed; i++) await advance([{ tokens: [prompt[i]!], rows: [0] }]);
+      advance.dispose();
     },
   );
   for (const tokens of [64, 512, 1024]) {
@@ -155,9 +156,11 @@ async function measure(name: string): Promise<void> {
     next(model, zero, draw(contexts * contextTokens + promptTokens)),
   );
   const batch = Array.from({ length: 8 }, () => draw(512));
-  await race("prefill of 8 x 512 tokens, one batch", "tokens/s", perSecond(8 * 512), (model) =>
-    model.continueFrom(batch.map(() => zero))(batch.map((tokens) => ({ tokens, rows: [511] }))),
-  );
+  await race("prefill of 8 x 512 tokens, one batch", "tokens/s", perSecond(8 * 512), async (model) => {
+    const advance = model.continueFrom(batch.map(() => zero));
+    await advance(batch.map((tokens) => ({ tokens, rows: [511] })));
+    advance.dispose();
+  });
   await race("prefill of 4096 tokens", "tokens/s", perSecond(4096), (model) => next(model, zero, draw(4096)));
   const passages = Array.from({ length: 32 }, () => draw(contextTokens));
   await race(
@@ -172,7 +175,10 @@ async function measure(name: string): Promise<void> {
 
 /** Logits after `tokens`. */
 async function next(model: LanguageModel, state: StartState, tokens: readonly number[]): Promise<Float32Array> {
-  return (await model.continueFrom([state])([{ tokens, rows: [tokens.length - 1] }]))[0]!.logits;
+  const advance = model.continueFrom([state]);
+  const [predictions] = await advance([{ tokens, rows: [tokens.length - 1] }]);
+  advance.dispose();
+  return predictions!.logits;
 }
 
 async function folderOf(name: string): Promise<string> {

@@ -37,11 +37,14 @@ export async function runSequences<R>(
       session,
       members.map(({ state }) => state),
     );
-    const predictions = await batch.advance(members, options);
-    for (const [i, index] of group.entries()) {
-      results[index] = await take({ batch, index: i, predictions: predictions[i]! });
+    try {
+      const predictions = await batch.advance(members, options);
+      for (const [i, index] of group.entries()) {
+        results[index] = await take({ batch, index: i, predictions: predictions[i]! });
+      }
+    } finally {
+      batch.dispose();
     }
-    batch.dispose();
   }
   return results;
 }

@@ -59,6 +59,12 @@ export interface ScoreRequest extends ReadRequest {
   from?: number;
 }
 
+/** See {@link LanguageModel.continueFrom}. */
+export interface Continuation {
+  (steps: readonly Advance[], options?: RunOptions): Promise<Predictions[]>;
+  dispose(): void;
+}
+
 interface Parts {
   directory: string;
   dtype: WeightDtype;
@@ -203,17 +209,16 @@ export class LanguageModel {
 
   /**
    * States that go on together: each call of the result takes the next tokens of every sequence and predicts after
-   * them. What `generate` and `generateMany` are made of.
+   * them; its `dispose` frees what stays on a device. What `generate` and `generateMany` are made of.
    */
-  continueFrom(
-    states: readonly StartState[],
-  ): (steps: readonly Advance[], options?: RunOptions) => Promise<Predictions[]> {
+  continueFrom(states: readonly StartState[]): Continuation {
     const session = this.check(states.map((state) => ({ tokens: [], state })));
     const batch = new StateBatch(session, states);
-    return (steps, options) => {
+    const advance = (steps: readonly Advance[], options?: RunOptions) => {
       this.check(steps.map(({ tokens }, index) => ({ tokens, state: states[index]! })));
       return batch.advance(steps, options);
     };
+    return Object.assign(advance, { dispose: () => batch.dispose() });
   }
 
   /**

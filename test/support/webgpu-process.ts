@@ -106,6 +106,7 @@ async function compareDevices(folder: string, name: GoldenName): Promise<WebGpuR
         const steps = states!.map(() => ({ tokens: piece, rows: [piece.length - 1] }));
         for (const prediction of await advance(steps)) logits.push(prediction.logits);
       }
+      advance.dispose();
       return logits;
     }),
   );
@@ -115,7 +116,9 @@ async function compareDevices(folder: string, name: GoldenName): Promise<WebGpuR
   const logitsFrom = async (model: LanguageModel, state: StartState) => {
     const advance = model.continueFrom([state]);
     await advance([{ tokens: query }]);
-    return (await advance([{ tokens: [3], rows: [0] }]))[0]!.logits;
+    const [predictions] = await advance([{ tokens: [3], rows: [0] }]);
+    advance.dispose();
+    return predictions!.logits;
   };
   const golden = await Golden.read(name);
   for (const method of compositionMethods) {
@@ -135,7 +138,7 @@ async function compareDevices(folder: string, name: GoldenName): Promise<WebGpuR
           order.map((i) => states![i]!),
           method,
         );
-        return logitsFrom(gpu, state);
+        return logitsFrom(gpu, state).finally(() => state.values.dispose());
       }),
     );
     report.sameBits[method] = results[0]!.every((logit, i) => logit === results[1]![i]);
