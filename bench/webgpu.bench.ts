@@ -85,7 +85,7 @@ async function measure(name: string): Promise<void> {
     work: (model: LanguageModel) => Promise<unknown>,
   ) => {
     const times: [number[], number[]] = [[], []];
-    for (let round = -1; round < rounds; round++) {
+    for (let round = -1; round < rounds && performance.now() < deadline; round++) {
       const start = performance.now();
       for (const [side, model] of [gpu, cpu].entries()) {
         const time = await timed(() => work(model));
