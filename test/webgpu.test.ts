@@ -20,13 +20,15 @@ const names: GoldenName[] = ["golden-g1", "golden-g2"];
 describe("as on the CPU", () => {
   test.for(names)("%s", { timeout }, async (name, { skip }) => {
     const folder = await makeGoldenFolder(name, scratch.path(name));
-    const { missing, errors, fingerprints, texts, sameBits } = await compareInProcess(folder, name);
+    const { missing, errors, fingerprints, texts, answers, sameBits } = await compareInProcess(folder, name);
     if (missing !== null) return skip(missing);
     console.log(`${name}, largest relative differences: ${JSON.stringify(errors)}`);
     expect(Object.keys(errors).length).toBeGreaterThan(10);
     for (const [kind, error] of Object.entries(errors)) expect(error, kind).toBeLessThan(tolerance);
     expect(fingerprints[1]).toBe(fingerprints[0]);
     expect(texts[1]).toBe(texts[0]);
+    expect(JSON.parse(answers[0]!)[1]).toHaveLength(2);
+    expect(answers[1]).toBe(answers[0]);
     expect(sameBits).toMatchObject({ soup: true, "picaso-s": true, "picaso-r": true, caso: false });
   });
 

@@ -4,14 +4,19 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ask } from "../../src/answer/ask.js";
 import { composeOnDevice } from "../../src/answer/compose-on-device.js";
+import { indexDocuments } from "../../src/answer/index-documents.js";
 import { compose } from "../../src/compose/compose.js";
 import { type CompositionMethod, compositionMethods } from "../../src/compose/weights.js";
 import { PicasoError } from "../../src/errors.js";
 import { LanguageModel } from "../../src/model/language-model.js";
 import type { StartState } from "../../src/model/state-batch.js";
 import type { ContextState } from "../../src/state/context-state.js";
+import { StateStore } from "../../src/store/store.js";
 import { Golden, type GoldenName, goldenVocabulary, relativeError } from "./golden.js";
 import { randomTokens } from "./random-tokens.js";
 
@@ -23,6 +28,8 @@ export interface WebGpuReport {
   fingerprints: string[];
   /** Greedy texts on the CPU and on the device. */
   texts: string[];
+  /** What `ask` says on both, from passages that the first indexed. */
+  answers: string[];
   /** Of each method, whether orders that it does not care about give the same bits. */
   sameBits: Partial<Record<CompositionMethod, boolean>>;
 }
@@ -60,7 +67,7 @@ export async function compareInProcess(
 }
 
 async function compareDevices(folder: string, name: GoldenName): Promise<WebGpuReport> {
-  const report: WebGpuReport = { missing: null, errors: {}, fingerprints: [], texts: [], sameBits: {} };
+  const report: WebGpuReport = { missing: null, errors: {}, fingerprints: [], texts: [], answers: [], sameBits: {} };
   let gpu: LanguageModel;
   try {
     gpu = await LanguageModel.load(folder, { device: "webgpu" });
@@ -155,8 +162,24 @@ async function compareDevices(folder: string, name: GoldenName): Promise<WebGpuR
     for await (const piece of model.generate(query, { state: states![3]!, maxTokens: 12 })) text += piece.text;
     report.texts.push(text);
   }
+  report.answers = await askBoth(both, join(folder, "store"));
   for (const model of both) await model.dispose();
   return report;
+}
+
+/** Answers of both models from one store, which the first fills. */
+async function askBoth(models: readonly LanguageModel[], path: string): Promise<string[]> {
+  const document = `${path}.txt`;
+  await writeFile(document, "The bridge was built of stone.\n\nA bridge of wood came before it.\n");
+  const answers: string[] = [];
+  for (const model of models) {
+    const store = await StateStore.open(path, { model });
+    await indexDocuments(store, [document], { passageTokens: 24 });
+    const { answer, contexts } = await ask(store, "Which bridge?", { k: 2, method: "picaso-s", maxTokens: 6 });
+    answers.push(JSON.stringify([answer, contexts.map(({ id, weight }) => [id, weight])]));
+    await store.close();
+  }
+  return answers;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
