@@ -8,7 +8,6 @@
  */
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Random } from "../src/evaluate/random.js";
 import { mamba2Config } from "../src/model/config.js";
 import { parameterShapes } from "../src/model/parameters.js";
@@ -72,7 +71,8 @@ function drawer(parameter: string, shape: number[], layers: number, random: Rand
   return within(parameter.includes("out_proj") ? bound / Math.sqrt(layers) : bound);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+// By its name, since it may be part of a bundle with another program.
+if (/make-model\.[jt]s$/.test(process.argv[1] ?? "")) {
   const [name, folder, seed] = process.argv.slice(2);
   if (!name || !Object.hasOwn(shapes, name) || !folder) {
     console.error(`usage: npx tsx bench/make-model.ts ${Object.keys(shapes).join("|")} FOLDER [seed]`);

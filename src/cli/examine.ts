@@ -3,6 +3,7 @@ import { access, mkdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { join } from "node:path";
 import { cacheFolder, temporaryName } from "../cache.js";
+import { PicasoError } from "../errors.js";
 import { bytes, duration } from "./format.js";
 import { type GlobalOptions, loadModel, openStore } from "./globals.js";
 import { Reporter } from "./reporter.js";
@@ -26,6 +27,7 @@ export async function examine(globals: GlobalOptions): Promise<Finding[]> {
   await check("machine", machine);
   await check("cache", cache);
   await check("inference engine", inferenceEngine);
+  await check("WebGPU", () => webGpu(globals));
   await check("composition kernel", compositionKernel);
   await check("catalog engine", catalogEngine);
   await check("model", () => model(globals));
@@ -60,6 +62,18 @@ async function cache(): Promise<string> {
 async function inferenceEngine(): Promise<string> {
   const { env } = await import("onnxruntime-node");
   return `ONNX Runtime ${env.versions.node ?? env.versions.common}`;
+}
+
+/** Its absence is no fault unless it is asked for. */
+async function webGpu({ device }: GlobalOptions): Promise<string> {
+  const { assertWebGpu } = await import("../model/webgpu/engine.js");
+  try {
+    await assertWebGpu();
+  } catch (error) {
+    if (device === "webgpu" || !PicasoError.isInstance(error)) throw error;
+    return `not on this machine, --device cpu works: ${error.message}`;
+  }
+  return "computes here: --device webgpu can be used";
 }
 
 async function compositionKernel(): Promise<string> {

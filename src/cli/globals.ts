@@ -1,6 +1,7 @@
 /** Options that every command takes, each with a twin in the environment; the flag wins. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { PicasoError } from "../errors.js";
+import { type Device, devices } from "../model/device.js";
 import type { LanguageModel } from "../model/language-model.js";
 import { type WeightDtype, weightDtypes } from "../model/quantize.js";
 import type { StateStore } from "../store/store.js";
@@ -10,7 +11,7 @@ export interface GlobalOptions {
   store: string;
   model?: string;
   dtype: WeightDtype;
-  device: "cpu" | "webgpu";
+  device: Device;
   threads?: number;
   json?: boolean;
   quiet?: boolean;
@@ -24,9 +25,7 @@ export function addGlobalOptions(root: Command): void {
     .addOption(option("--model <dir>", "model folder, or org/name on the hub (default: the bundled one)", "MODEL"))
     .addOption(option("--dtype <type>", "form of the weights", "DTYPE").choices(weightDtypes).default("f32"))
     .addOption(
-      option("--device <device>", "where the model runs, or is trained", "DEVICE")
-        .choices(["cpu", "webgpu"])
-        .default("cpu"),
+      option("--device <device>", "where the model runs, or is trained", "DEVICE").choices(devices).default("cpu"),
     )
     .addOption(
       option("--threads <n>", "threads of the engine (default: all cores)", "THREADS").argParser(wholeNumber(1, 256)),
@@ -76,7 +75,6 @@ export function reporterFor(globals: GlobalOptions): Reporter {
 /** Loads the model that the options name, showing the first compilation. */
 export async function loadModel(globals: GlobalOptions, reporter: Reporter): Promise<LanguageModel> {
   const { dtype, device, threads, offline } = globals;
-  if (device !== "cpu") throw trainsOnly(device);
   const [{ LanguageModel }, { bundledModel }] = await Promise.all([
     import("../model/language-model.js"),
     import("../model/bundled.js"),
@@ -91,15 +89,6 @@ export async function loadModel(globals: GlobalOptions, reporter: Reporter): Pro
   });
   reporter.progressDone();
   return model;
-}
-
-function trainsOnly(device: string): PicasoError {
-  return new PicasoError("bad-argument", {
-    where: "--device",
-    expected: "cpu",
-    found: `${device}, which so far only \`picaso train\` runs on`,
-    next: "Leave --device and PICASO_DEVICE out.",
-  });
 }
 
 /** Opens the store that the options name, which must exist, without a model. */

@@ -3,7 +3,7 @@
  *
  * Letters: L layers, H heads, N state size, P head dimension, W convolution width kept, C convolution channels.
  */
-import { assertSameModel, ContextState, type StateShape } from "../state/context-state.js";
+import { assertSameModel, ContextState, type ContextStateInit, type StateShape } from "../state/context-state.js";
 import { bytesPerValue, floatTerm, type Term, type WeightedSumJob } from "./kernel/job.js";
 import { weightedSum } from "./kernel/weighted-sum.js";
 import { compareValues, summingOrder } from "./order.js";
@@ -35,7 +35,7 @@ export function compose(states: readonly ContextState[], method: CompositionMeth
 /** A state whose values are terms of a sum, wherever they stand. */
 export interface ComposableState {
   fingerprint: string;
-  shape: Readonly<StateShape>;
+  shape: StateShape;
   tokens: number;
   logDecay: Float32Array | Float64Array;
   ssm: Term;
@@ -50,26 +50,33 @@ export function composeOrdered(
   sum: (job: WeightedSumJob) => void,
 ): ContextState {
   const n = states.length;
+  const { weights, ...rest } = composeBesideSsm(states, method);
+  const { layers, heads, stateSize, headDim } = rest.shape;
+  const ssmWeights = new Float32Array(layers * heads * n);
+  for (let block = 0; block < layers * heads; block++) {
+    for (let k = 0; k < n; k++) ssmWeights[block * n + k] = weights[k]![block]!;
+  }
+  sum({ terms: states.map((state) => state.ssm), weights: ssmWeights, blockLength: stateSize * headDim, out: ssm });
+  return new ContextState({ ...rest, ssm });
+}
+
+/** All of {@link compose} but the sum of the recurrent states, and each state's weights in that, [L, H]. */
+export function composeBesideSsm(
+  states: readonly Omit<ComposableState, "ssm">[],
+  method: CompositionMethod,
+): Omit<ContextStateInit, "ssm"> & { weights: Float64Array[] } {
   const { fingerprint, shape } = states[0]!;
   const weights = compositionWeights(
     states.map((state) => state.logDecay),
     method,
   );
-  const blocks = shape.layers * shape.heads;
-  const ssmWeights = new Float32Array(blocks * n);
-  for (let block = 0; block < blocks; block++) {
-    for (let k = 0; k < n; k++) ssmWeights[block * n + k] = weights[k]![block]!;
-  }
-  const blockLength = shape.stateSize * shape.headDim;
-  sum({ terms: states.map((state) => state.ssm), weights: ssmWeights, blockLength, out: ssm });
-
-  const logDecay = new Float64Array(blocks);
+  const logDecay = new Float64Array(shape.layers * shape.heads);
   for (const state of states) {
-    for (let i = 0; i < blocks; i++) logDecay[i]! += state.logDecay[i]!;
+    for (let i = 0; i < logDecay.length; i++) logDecay[i]! += state.logDecay[i]!;
   }
   const tokens = states.reduce((total, state) => total + state.tokens, 0);
   const conv = mean((method === "caso" ? states.slice(-1) : states).map((state) => state.conv));
-  return new ContextState({ fingerprint, shape, tokens, ssm, conv, logDecay });
+  return { fingerprint, shape, tokens, conv, logDecay, weights };
 }
 
 function mean(terms: Term[]): Float32Array {

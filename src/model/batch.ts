@@ -26,7 +26,7 @@ export interface BatchResult {
 export async function runSequences<R>(
   session: ModelSession,
   sequences: readonly Sequence[],
-  take: (result: BatchResult) => R,
+  take: (result: BatchResult) => R | Promise<R>,
   options: RunOptions = {},
 ): Promise<R[]> {
   const results = new Array<R>(sequences.length);
@@ -37,8 +37,14 @@ export async function runSequences<R>(
       session,
       members.map(({ state }) => state),
     );
-    const predictions = await batch.advance(members, options);
-    for (const [i, index] of group.entries()) results[index] = take({ batch, index: i, predictions: predictions[i]! });
+    try {
+      const predictions = await batch.advance(members, options);
+      for (const [i, index] of group.entries()) {
+        results[index] = await take({ batch, index: i, predictions: predictions[i]! });
+      }
+    } finally {
+      batch.dispose();
+    }
   }
   return results;
 }

@@ -39,7 +39,12 @@ const compiledNames = () => readdir(dirname(compiledFolder(fingerprint, "f32")))
 
 describe("the compiled folder", () => {
   test("is made by the first load and used by later ones", async () => {
-    expect((await readdir(inside("."))).sort()).toEqual(["compiled.json", "model.onnx", "weights.bin"]);
+    expect((await readdir(inside("."))).sort()).toEqual([
+      "compiled.json",
+      "model-webgpu.onnx",
+      "model.onnx",
+      "weights.bin",
+    ]);
     const { ino, mtimeMs } = await stat(inside("weights.bin"));
     const progress: Parameters<NonNullable<LoadOptions["onProgress"]>>[0][] = [];
     expect(await load({ onProgress: (event) => progress.push(event) })).toEqual(expected);
@@ -91,7 +96,12 @@ describe("the compiled folder", () => {
   ])("is made anew when %s", async (_, damage) => {
     await damage();
     expect(await load()).toEqual(expected);
-    expect((await readdir(inside("."))).sort()).toEqual(["compiled.json", "model.onnx", "weights.bin"]);
+    expect((await readdir(inside("."))).sort()).toEqual([
+      "compiled.json",
+      "model-webgpu.onnx",
+      "model.onnx",
+      "weights.bin",
+    ]);
     expect(await compiledNames()).toEqual([basename(compiledFolder(fingerprint, "f32"))]);
   });
 
@@ -159,6 +169,7 @@ describe("several processes", () => {
     expect(report).toEqual({ fingerprint, logits: Array.from(expected) });
     expect(JSON.parse(await readFile(join(cache, "compiled", left!.split(".")[0]!, "compiled.json"), "utf8"))).toEqual({
       "model.onnx": expect.any(Number),
+      "model-webgpu.onnx": expect.any(Number),
       "weights.bin": expect.any(Number),
     });
   });

@@ -9,6 +9,7 @@ import { PicasoError, throwIfAborted } from "../errors.js";
 import type { TensorSource } from "./checkpoint/tensor-source.js";
 import { floatPieces } from "./checkpoint/values.js";
 import type { Mamba2Config } from "./config.js";
+import { type Device, devicesOf } from "./device.js";
 import type { WeightFill } from "./graph-weights.js";
 import { buildMamba2Graph, GRAPH_VERSION, WEIGHTS_FILE } from "./mamba2-graph.js";
 import { blocksOf, quantizeRows, type WeightDtype } from "./quantize.js";
@@ -22,11 +23,14 @@ export interface CompileProgress {
 
 export interface CompileOptions {
   dtype: WeightDtype;
+  /** Whose graph is wanted. @default "cpu" */
+  device?: Device;
   onProgress?: (progress: CompileProgress) => void;
   signal?: AbortSignal;
 }
 
-const modelFile = "model.onnx";
+/** The weights are the same for all devices, the graphs are not. */
+const graphFiles: Record<Device, string> = { cpu: "model.onnx", webgpu: "model-webgpu.onnx" };
 const receiptFile = "compiled.json";
 
 /** Returns the path of the model's graph, compiled now unless the cache has it. `source` holds what `config` says. */
@@ -40,7 +44,7 @@ export async function compileModel(
   if (!(await isWhole(folder))) {
     await makeWholeFolder(folder, (temporary) => writeCompiled(source, config, temporary, options), isWhole);
   }
-  return join(folder, modelFile);
+  return join(folder, graphFiles[options.device ?? "cpu"]);
 }
 
 export function compiledFolder(fingerprint: string, dtype: WeightDtype): string {
@@ -51,8 +55,9 @@ export function compiledFolder(fingerprint: string, dtype: WeightDtype): string 
 async function isWhole(folder: string): Promise<boolean> {
   try {
     const receipt: Record<string, number> = JSON.parse(await readFile(join(folder, receiptFile), "utf8"));
+    const files = [graphFiles.cpu, WEIGHTS_FILE, ...Object.keys(receipt)];
     const isThere = async (name: string) => (await stat(join(folder, name))).size === receipt[name];
-    return (await isThere(modelFile)) && (await isThere(WEIGHTS_FILE));
+    return (await Promise.all(files.map(isThere))).every(Boolean);
   } catch {
     return false;
   }
@@ -64,10 +69,14 @@ async function writeCompiled(
   folder: string,
   options: CompileOptions,
 ): Promise<void> {
-  const graph = buildMamba2Graph(config, options.dtype);
-  await writeWeights(source, graph.fills, join(folder, WEIGHTS_FILE), graph.weightBytes, options);
-  await writeFile(join(folder, modelFile), graph.model, { flush: true });
-  const receipt = { [modelFile]: graph.model.length, [WEIGHTS_FILE]: graph.weightBytes };
+  const { fills, weightBytes } = buildMamba2Graph(config, options.dtype, "cpu");
+  await writeWeights(source, fills, join(folder, WEIGHTS_FILE), weightBytes, options);
+  const receipt: Record<string, number> = { [WEIGHTS_FILE]: weightBytes };
+  for (const device of devicesOf(options.dtype)) {
+    const { model } = buildMamba2Graph(config, options.dtype, device);
+    await writeFile(join(folder, graphFiles[device]), model, { flush: true });
+    receipt[graphFiles[device]] = model.length;
+  }
   await writeFile(join(folder, receiptFile), JSON.stringify(receipt), { flush: true });
 }
 

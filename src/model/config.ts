@@ -20,6 +20,11 @@ export interface Mamba2Config {
   stateSize: number;
   /** G: sets of B and C, each shared by heads / groups consecutive heads. */
   groups: number;
+  /**
+   * Parts of the inner width that the gated norm normalises each on its own. Absent where there is one, so that the
+   * fingerprints of such models, which are made of this, stay what they were.
+   */
+  normGroups?: number;
   /** heads x headDim */
   innerSize: number;
   convKernel: number;
@@ -87,6 +92,8 @@ export function mamba2Config(value: unknown, where: string): Mamba2Config {
     fields.fail("expand", `num_heads x head_dim = ${innerSize} to be expand x hidden_size`, `${expand * hiddenSize}`);
   }
   if (heads % groups !== 0) fields.fail("n_groups", `a divisor of num_heads = ${heads}`, `${groups}`);
+  const normGroups = fields.get("norm_groups") === undefined ? 1 : fields.integer("norm_groups", 1, limits.width);
+  if (innerSize % normGroups !== 0) fields.fail("norm_groups", `a divisor of ${innerSize}`, `${normGroups}`);
   const activation = fields.get("hidden_act") ?? "silu";
   if (activation !== "silu" && activation !== "swish") fields.fail("hidden_act", '"silu"', describeJson(activation));
   const vocabSize = fields.integer("vocab_size", 1, limits.vocabulary);
@@ -98,6 +105,7 @@ export function mamba2Config(value: unknown, where: string): Mamba2Config {
     headDim,
     stateSize,
     groups,
+    ...(normGroups > 1 && { normGroups }),
     innerSize,
     convKernel: fields.integer("conv_kernel", 2, 64),
     convDim: innerSize + 2 * groups * stateSize,

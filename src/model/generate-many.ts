@@ -2,7 +2,7 @@
 import type { ContextState } from "../state/context-state.js";
 import { groupByLength, mostSequences } from "./batch.js";
 import { checkGeneration } from "./generate.js";
-import type { LanguageModel } from "./language-model.js";
+import type { Continuation, LanguageModel } from "./language-model.js";
 import { likeliest } from "./sampling.js";
 import type { RunOptions } from "./state-batch.js";
 import { TextStream } from "./text-stream.js";
@@ -30,10 +30,10 @@ export async function generateMany(
   for (const { tokens } of requests) checkGeneration(tokens, maxTokens, stop);
   const texts = new Array<string>(requests.length);
   for (const group of groupByLength(requests, mostSequences(model.stateShape))) {
-    const answers = await generateGroup(
-      model,
-      group.map((index) => requests[index]!),
-      { maxTokens, stop, ...options },
+    const members = group.map((index) => requests[index]!);
+    const advance = model.continueFrom(members.map(({ state = model.zeroState() }) => state));
+    const answers = await generateGroup(advance, model, members, { maxTokens, stop, ...options }).finally(() =>
+      advance.dispose(),
     );
     for (const [i, index] of group.entries()) texts[index] = answers[i]!;
   }
@@ -41,12 +41,11 @@ export async function generateMany(
 }
 
 async function generateGroup(
+  advance: Continuation,
   model: LanguageModel,
   requests: readonly GenerateRequest[],
   { maxTokens, stop, ...options }: Required<Pick<GenerateManyOptions, "maxTokens" | "stop">> & RunOptions,
 ): Promise<string[]> {
-  const zero = model.zeroState();
-  const advance = model.continueFrom(requests.map(({ state = zero }) => state));
   const streams = requests.map(() => new TextStream((ids) => model.tokenizer.decode(ids), stop));
   const texts = requests.map(() => "");
   const finished = requests.map(() => false);

@@ -1,13 +1,13 @@
 /** Text from a model and a state, token by token. */
 import { PicasoError } from "../errors.js";
-import type { ContextState } from "../state/context-state.js";
-import type { LanguageModel } from "./language-model.js";
+import type { Continuation, LanguageModel } from "./language-model.js";
 import { createSampler, type SamplingOptions } from "./sampling.js";
+import type { StartState } from "./state-batch.js";
 import { TextStream } from "./text-stream.js";
 
 export interface GenerateOptions extends SamplingOptions {
   /** State to start from. @default the zero state */
-  state?: ContextState;
+  state?: StartState;
   /** @default 128 */
   maxTokens?: number;
   /** Texts that end the generation; they are not part of it. @default none */
@@ -27,11 +27,24 @@ export async function* generate(
   prompt: readonly number[],
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedPiece, void> {
+  const advance = model.continueFrom([options.state ?? model.zeroState()]);
+  try {
+    yield* piecesBy(advance, model, prompt, options);
+  } finally {
+    advance.dispose();
+  }
+}
+
+async function* piecesBy(
+  advance: Continuation,
+  model: LanguageModel,
+  prompt: readonly number[],
+  options: GenerateOptions,
+): AsyncGenerator<GeneratedPiece, void> {
   const { maxTokens = 128, stop = [], signal } = options;
   checkGeneration(prompt, maxTokens, stop);
   const sample = createSampler(options);
   const text = new TextStream((ids) => model.tokenizer.decode(ids), stop);
-  const advance = model.continueFrom([options.state ?? model.zeroState()]);
   const logitsAfter = async (tokens: readonly number[]) =>
     (await advance([{ tokens, rows: [tokens.length - 1] }], { signal }))[0]!.logits;
 

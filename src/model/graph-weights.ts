@@ -5,6 +5,7 @@
  */
 import type { ExternalWeight, GraphBuilder, Value } from "../onnx/graph.js";
 import type { Mamba2Config } from "./config.js";
+import type { Device } from "./device.js";
 import type { GraphWeights } from "./onnx-operations.js";
 import { parameterShapes } from "./parameters.js";
 import { blockSizeOf, blocksOf, QUANTIZED_BITS, type QuantizedDtype, type WeightDtype } from "./quantize.js";
@@ -32,6 +33,7 @@ export class StoredWeights implements GraphWeights {
     private readonly graph: GraphBuilder,
     config: Mamba2Config,
     private readonly dtype: WeightDtype,
+    private readonly device: Device,
   ) {
     this.shapes = parameterShapes(config);
   }
@@ -84,7 +86,16 @@ export class StoredWeights implements GraphWeights {
   }
 
   private floatProduct(x: Value, weight: string): Value {
-    return this.graph.node("FusedMatMul", [x, this.tensor(weight)], { ...contrib, attributes: { transB: 1 } });
+    const { graph } = this;
+    const matrix = this.tensor(weight);
+    if (this.device === "cpu") return graph.node("FusedMatMul", [x, matrix], { ...contrib, attributes: { transB: 1 } });
+    // The WebGPU engine has no FusedMatMul and would take each product to the CPU and back. Its Gemm has rows alone.
+    const [out, width] = this.shape(weight) as [number, number];
+    const rows = graph.node("Reshape", [x, graph.constant("i64", [-1, width])]);
+    const product = graph.node("Gemm", [rows, matrix], { attributes: { transB: 1 } });
+    const leading = graph.node("Shape", [x], { attributes: { end: -1 } });
+    const shape = graph.node("Concat", [leading, graph.constant("i64", [out])], { attributes: { axis: 0 } });
+    return graph.node("Reshape", [product, shape]);
   }
 
   private blockProduct(x: Value, weight: string, dtype: QuantizedDtype): Value {

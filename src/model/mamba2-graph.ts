@@ -12,13 +12,14 @@
  */
 import { GraphBuilder, type Value } from "../onnx/graph.js";
 import type { Mamba2Config } from "./config.js";
+import type { Device } from "./device.js";
 import { StoredWeights, type WeightFill } from "./graph-weights.js";
 import { mamba2 } from "./mamba2.js";
 import { OnnxOperations } from "./onnx-operations.js";
 import type { WeightDtype } from "./quantize.js";
 
 /** Changes whenever graphs or weight files written by earlier versions must not be used again. */
-export const GRAPH_VERSION = 5;
+export const GRAPH_VERSION = 6;
 
 export const WEIGHTS_FILE = "weights.bin";
 
@@ -29,8 +30,8 @@ export interface Mamba2Graph {
   weightBytes: number;
 }
 
-/** The graph with matrices of type `dtype`. */
-export function buildMamba2Graph(config: Mamba2Config, dtype: WeightDtype): Mamba2Graph {
+/** The graph with matrices of type `dtype` for the engine of `device`; the weights file is the same for all devices. */
+export function buildMamba2Graph(config: Mamba2Config, dtype: WeightDtype, device: Device): Mamba2Graph {
   const graph = new GraphBuilder("mamba2", WEIGHTS_FILE);
   const { layers, heads, stateSize, headDim, convDim, vocabSize } = config;
   const width = config.convKernel - 1;
@@ -40,13 +41,12 @@ export function buildMamba2Graph(config: Mamba2Config, dtype: WeightDtype): Mamb
   const rows = graph.input("rows", "i64", ["M"]);
   const targets = graph.input("targets", "i64", ["S"]);
   const pastConv = graph.input("past_conv", "f32", ["B", layers * width, convDim]);
-  const widths = graph.constant("i64", new Array<number>(layers).fill(width));
-  const past = graph.nodes("Split", [pastConv, widths], layers, { attributes: { axis: 1 } }).map((conv, i) => ({
+  const past = cutLayers(graph, pastConv, layers, width, device).map((conv, i) => ({
     ssm: graph.input(`past_ssm.${i}`, "f32", ["B", heads, stateSize, headDim]),
     conv,
   }));
 
-  const weights = new StoredWeights(graph, config, dtype);
+  const weights = new StoredWeights(graph, config, dtype, device);
   const ops = new OnnxOperations(graph, weights, config, tokens, lengths);
   const { hidden, present, logDecay } = mamba2<Value>(ops, config, tokens, past);
 
@@ -54,7 +54,7 @@ export function buildMamba2Graph(config: Mamba2Config, dtype: WeightDtype): Mamb
   const scored = graph.node("Gather", [flat, rows], { attributes: { axis: 0 } });
   const head = config.tiedEmbeddings ? "backbone.embeddings.weight" : "lm_head.weight";
   const logits = weights.product(scored, head, null);
-  graph.output("logits", logits, "f32", ["M", vocabSize]);
+  graph.output("logits", device === "cpu" ? logits : unscored(graph, logits, rows, targets), "f32", ["M", vocabSize]);
   graph.output("losses", lossesOf(graph, logits, targets), "f32", ["S"]);
   for (const [i, { ssm }] of present.entries()) {
     graph.output(`present_ssm.${i}`, ssm, "f32", ["B", heads, stateSize, headDim]);
@@ -63,6 +63,30 @@ export function buildMamba2Graph(config: Mamba2Config, dtype: WeightDtype): Mamb
   graph.output("present_conv", ops.presentConv(pastConv, tails), "f32", ["B", layers * width, convDim]);
   graph.output("log_decay", ops.totals(logDecay), "f32", ["B", layers * heads]);
   return { model: graph.toBytes(), fills: weights.fills, weightBytes: graph.externalBytes };
+}
+
+/**
+ * The logits where there are no targets, none where there are: every run on another device must fetch the same outputs,
+ * and logits are large to bring to the CPU.
+ */
+function unscored(graph: GraphBuilder, logits: Value, rows: Value, targets: Value): Value {
+  const [zero, one] = [graph.constant("i64", [0]), graph.constant("i64", [1])];
+  const count = graph.node("Sub", [graph.node("Size", [rows]), graph.node("Size", [targets])]);
+  return graph.node("Slice", [logits, zero, graph.node("Reshape", [count, one]), zero]);
+}
+
+/** `width` rows for each layer of [B, L*W, C]. */
+function cutLayers(graph: GraphBuilder, all: Value, layers: number, width: number, device: Device): Value[] {
+  if (device === "cpu") {
+    const widths = graph.constant("i64", new Array<number>(layers).fill(width));
+    return graph.nodes("Split", [all, widths], layers, { attributes: { axis: 1 } });
+  }
+  // A shader takes a few buffers only, so that no operator can have an output for each layer.
+  const axis = graph.constant("i64", [1]);
+  return Array.from({ length: layers }, (_, i) => {
+    const [start, end] = [i * width, (i + 1) * width].map((place) => graph.constant("i64", [place])) as [Value, Value];
+    return graph.node("Slice", [all, start, end, axis]);
+  });
 }
 
 /** Of each row with a target, logsumexp(logits) - logits[target]; computed only where there are targets. */

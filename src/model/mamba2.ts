@@ -62,7 +62,7 @@ function mixer<T>(ops: BlockOperations<T>, config: Mamba2Config, name: string, x
   const scan = ops.scan({ c, b, value: ops.scaleHeads(u, dt), logA, past: past.ssm });
   const y = ops.add(scan.output, ops.scaleHeadsBy(u, `${name}.D`));
 
-  const normed = ops.gatedNorm(y, gate, `${name}.norm.weight`, epsilon);
+  const normed = ops.gatedNorm(y, gate, `${name}.norm.weight`, epsilon, config.normGroups ?? 1);
   const [output] = ops.linear(normed, `${name}.out_proj.weight`, bias("out_proj", config.useBias), [
     config.hiddenSize,
   ]) as [T];

@@ -57,8 +57,19 @@ export class OnnxOperations implements Operations<Value> {
     });
   }
 
-  gatedNorm(x: Value, gate: Value, weight: string, epsilon: number): Value {
-    return this.rmsNorm(this.graph.node("Mul", [x, this.silu(gate)]), weight, epsilon);
+  gatedNorm(x: Value, gate: Value, weight: string, epsilon: number, groups: number): Value {
+    const gated = this.graph.node("Mul", [x, this.silu(gate)]);
+    if (groups === 1) return this.rmsNorm(gated, weight, epsilon);
+    const { innerSize } = this.config;
+    const size = innerSize / groups;
+    const parts = this.graph.node("Reshape", [gated, this.integers(0, 0, groups, size)]);
+    const ones = this.graph.constant("f32", new Array<number>(size).fill(1));
+    const normed = this.graph.node("SimplifiedLayerNormalization", [parts, ones], {
+      attributes: { axis: -1 },
+      floats: { epsilon },
+    });
+    const joined = this.graph.node("Reshape", [normed, this.integers(0, 0, innerSize)]);
+    return this.graph.node("Mul", [joined, this.weights.tensor(weight)]);
   }
 
   add(a: Value, b: Value): Value {

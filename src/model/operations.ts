@@ -18,8 +18,11 @@ export interface Operations<T> {
   /** `x / sqrt(mean(x^2) + epsilon) * weight` over the last axis. */
   rmsNorm(x: T, weight: string, epsilon: number): T;
 
-  /** `rmsNorm(x * silu(gate))`: Mamba-2 gates before it normalises, over the whole inner width. */
-  gatedNorm(x: T, gate: T, weight: string, epsilon: number): T;
+  /**
+   * `rmsNorm(x * silu(gate))`: Mamba-2 gates before it normalises, here each of `groups` equal parts of the last axis
+   * on its own (one part in Hugging Face's models, one for each group of heads in mamba_ssm's).
+   */
+  gatedNorm(x: T, gate: T, weight: string, epsilon: number, groups: number): T;
 
   add(a: T, b: T): T;
 

@@ -8,12 +8,17 @@
 import * as ort from "onnxruntime-node";
 import { engineError } from "../errors.js";
 import { type StateShape, stateSizes } from "../state/context-state.js";
+import type { Device } from "./device.js";
+import { DeviceStates } from "./webgpu/device-states.js";
+import { assertWebGpu } from "./webgpu/engine.js";
+import { StateReader } from "./webgpu/read-states.js";
+import { StateSum, type WeightedState } from "./webgpu/sum-states.js";
 
 /** What to do when the engine refuses. */
 const tooLarge = "Run `picaso doctor`; if memory ran out, use a smaller model or shorter inputs.";
 
 export interface SessionOptions {
-  device: "cpu";
+  device: Device;
   threads: number;
 }
 
@@ -28,9 +33,12 @@ export interface RunInputs {
   tokens: BigInt64Array;
   /** [B], how many of each T are tokens. */
   lengths: BigInt64Array;
-  past: BatchState;
-  /** Filled by the run. May be `past` itself: every operator copies what it needs of a state before it writes one. */
-  present: BatchState;
+  past: BatchState | DeviceStates;
+  /**
+   * Filled by the run on the CPU. May be `past` itself: every operator copies what it needs of a state before it writes
+   * one. On another device states stay there: see {@link RunOutputs}.
+   */
+  present?: BatchState;
   /** [M] positions in [0, B x T) to score. */
   rows: BigInt64Array;
   /** [M] tokens whose loss is wanted; absent when the logits are. */
@@ -44,15 +52,26 @@ export interface RunOutputs {
   losses: Float32Array;
   /** [B, L, H] */
   logDecay: Float32Array;
+  /** The states after the run, where they stay on the device. The caller disposes of them. */
+  kept?: DeviceStates;
 }
 
 export class ModelSession {
+  private reader: Promise<StateReader> | undefined;
+  private adder: Promise<StateSum> | undefined;
+
   private constructor(
     private readonly session: ort.InferenceSession,
     private readonly shape: StateShape,
+    /** Whether states stay on the device between runs. */
+    readonly keepsStates: boolean,
   ) {}
 
+  /** Throws `unsupported` where the machine has no such device. */
   static async create(modelPath: string, shape: StateShape, options: SessionOptions): Promise<ModelSession> {
+    const keepsStates = options.device !== "cpu";
+    if (keepsStates) await assertWebGpu();
+    const states = [...Array.from({ length: shape.layers }, (_, i) => `present_ssm.${i}`), "present_conv"];
     try {
       const session = await ort.InferenceSession.create(modelPath, {
         executionProviders: [options.device],
@@ -61,8 +80,11 @@ export class ModelSession {
         logSeverityLevel: 3,
         // Threads wait actively between the operators of a run only: by default they take a core for milliseconds.
         extra: { session: { intra_op: { spin_duration_us: "50" } } },
+        ...(keepsStates && {
+          preferredOutputLocation: Object.fromEntries(states.map((name) => [name, "gpu-buffer"] as const)),
+        }),
       });
-      return new ModelSession(session, shape);
+      return new ModelSession(session, shape, keepsStates);
     } catch (cause) {
       throw engineError(modelPath, cause, tooLarge);
     }
@@ -79,15 +101,18 @@ export class ModelSession {
       rows: new ort.Tensor("int64", inputs.rows, [inputs.rows.length]),
       targets: new ort.Tensor("int64", targets, [targets.length]),
     };
+    const { past, present } = inputs;
+    const isHere = !(past instanceof DeviceStates);
     const fetches: Record<string, ort.Tensor | null> = {
-      [inputs.targets ? "losses" : "logits"]: null,
+      // Where states stay, outputs once fetched are bound to the session: every run fetches the same ones.
+      ...(this.keepsStates ? { logits: null, losses: null } : { [inputs.targets ? "losses" : "logits"]: null }),
       log_decay: null,
-      present_conv: this.convTensor(inputs.present.conv, batch),
+      present_conv: present ? this.convTensor(present.conv, batch) : null,
     };
-    feeds.past_conv = this.convTensor(inputs.past.conv, batch);
+    feeds.past_conv = isHere ? this.convTensor(past.conv, batch) : past.conv;
     for (let layer = 0; layer < shape.layers; layer++) {
-      feeds[`past_ssm.${layer}`] = this.ssmTensor(inputs.past.ssm[layer]!, batch);
-      fetches[`present_ssm.${layer}`] = this.ssmTensor(inputs.present.ssm[layer]!, batch);
+      feeds[`past_ssm.${layer}`] = isHere ? this.ssmTensor(past.ssm[layer]!, batch) : past.ssm[layer]!;
+      fetches[`present_ssm.${layer}`] = present ? this.ssmTensor(present.ssm[layer]!, batch) : null;
     }
     const results = await this.session.run(feeds, fetches).catch((cause) => {
       throw engineError(`a run of ${batch} x ${steps} tokens`, cause, tooLarge);
@@ -97,11 +122,31 @@ export class ModelSession {
       logits: floats("logits"),
       losses: floats("losses"),
       logDecay: floats("log_decay"),
+      ...(this.keepsStates && { kept: this.keptStates(results) }),
     };
+  }
+
+  /** Copies states of the device into arrays of the same sizes. */
+  async read(states: DeviceStates, into: BatchState): Promise<void> {
+    this.reader ??= StateReader.create(this.shape);
+    await (await this.reader).read(states, into);
+  }
+
+  /** A sum of states on the device, beside a convolution state [L, W, C] that is known. */
+  async sum(states: Iterable<WeightedState>, conv: Float32Array): Promise<DeviceStates> {
+    this.adder ??= StateSum.create(this.shape);
+    return new DeviceStates(await (await this.adder).run(states), this.convTensor(conv, 1));
   }
 
   async dispose(): Promise<void> {
     await this.session.release();
+    await (await this.reader)?.dispose();
+    await (await this.adder)?.dispose();
+  }
+
+  private keptStates(results: ort.InferenceSession.OnnxValueMapType): DeviceStates {
+    const ssm = Array.from({ length: this.shape.layers }, (_, layer) => results[`present_ssm.${layer}`] as ort.Tensor);
+    return new DeviceStates(ssm, results.present_conv as ort.Tensor);
   }
 
   private ssmTensor(data: Float32Array, batch: number): ort.Tensor {

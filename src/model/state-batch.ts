@@ -4,9 +4,13 @@
  *
  * Letters: B batch, T tokens, M scored positions, L layers, H heads, W convolution width kept.
  */
-import { throwIfAborted } from "../errors.js";
+import { PicasoError, throwIfAborted } from "../errors.js";
 import { ContextState, type StateShape } from "../state/context-state.js";
 import { type BatchState, batchState, cut, type ModelSession, type PackedBatchState } from "./session.js";
+import { type DeviceState, DeviceStates } from "./webgpu/device-states.js";
+
+/** Where a sequence can start. One on the device goes alone in its batch. */
+export type StartState = ContextState | DeviceState;
 
 /** Tokens of one sequence that a run takes at most: bounds the memory of activations, about 40 kB a token at D = 768. */
 export const SEGMENT_TOKENS = 512;
@@ -38,21 +42,20 @@ export class StateBatch {
   private readonly logDecay: Float64Array[];
   private readonly tokens: number[];
   /** Where the sequences stand: the given states before the first run, `own` after it. */
-  private past: BatchState;
-  /** The states of this batch, written by every run in place. */
+  private past: BatchState | DeviceStates;
+  /** The states of this batch on the CPU, where every run writes them in place. */
   private own: PackedBatchState | undefined;
 
   /** The given states are only read. */
   constructor(
     private readonly session: ModelSession,
-    private readonly initial: readonly ContextState[],
+    private readonly initial: readonly StartState[],
   ) {
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
     this.tokens = initial.map((state) => state.tokens);
-    const [first, ...others] = initial as [ContextState, ...ContextState[]];
-    if (others.length > 0) this.own = gather(initial, this.shape);
-    this.past = this.own ?? { ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
+    if (initial.length > 1) this.own = gather(initial.map(onCpu), this.shape);
+    this.past = this.own ?? valuesOf(initial[0]!);
   }
 
   /** Runs each sequence's tokens from its state, and moves the state behind them. Once it has failed, the batch is lost. */
@@ -62,10 +65,9 @@ export class StateBatch {
     for (let start = 0; start < longest; start += SEGMENT_TOKENS) {
       throwIfAborted(options.signal, "model");
       const segment = packSegment(steps, start, Math.min(SEGMENT_TOKENS, longest - start));
-      this.own ??= batchState(this.shape, this.initial.length);
-      const present = this.own;
+      const present = this.session.keepsStates ? undefined : this.room();
       const outputs = await this.session.run({ ...segment, past: this.past, present });
-      this.past = present;
+      this.moveTo(outputs.kept ?? present!);
       this.accumulate(outputs.logDecay);
       distribute(segment.rowCounts, outputs, parts);
       options.onTokens?.(segment.tokenCount);
@@ -75,34 +77,52 @@ export class StateBatch {
   }
 
   /** The state of one sequence. For B = 1 it is not a copy, and the next `advance` overwrites it. */
-  state(index: number): ContextState {
+  async state(index: number): Promise<ContextState> {
+    const values = await this.valuesHere();
     return new ContextState({
       fingerprint: this.initial[index]!.fingerprint,
       shape: this.shape,
       tokens: this.tokens[index]!,
-      ssm: this.extractSsm(index),
-      conv: this.extractConv(index),
+      ...this.extract(index, values),
       logDecay: this.logDecay[index]!.slice(),
     });
   }
 
-  private extractSsm(index: number): Float32Array {
-    const whole = this.own?.ssmAll;
-    if (!whole) return this.initial[index]!.ssm;
-    if (this.initial.length === 1) return whole;
-    const own = new Float32Array(whole.length / this.initial.length);
-    const part = own.length / this.shape.layers;
-    for (const [layer, values] of this.past.ssm.entries()) {
-      own.set(values.subarray(index * part, (index + 1) * part), layer * part);
-    }
+  /** Frees what it has on the device. */
+  dispose(): void {
+    const isGiven = this.initial.some((state) => valuesOf(state) === this.past);
+    if (this.past instanceof DeviceStates && !isGiven) this.past.dispose();
+  }
+
+  private room(): PackedBatchState {
+    this.own ??= batchState(this.shape, this.initial.length);
+    return this.own;
+  }
+
+  private moveTo(states: BatchState | DeviceStates): void {
+    this.dispose();
+    this.past = states;
+  }
+
+  /** The states, brought to the CPU where they are not there. */
+  private async valuesHere(): Promise<BatchState> {
+    if (!(this.past instanceof DeviceStates)) return this.past;
+    const own = this.room();
+    await this.session.read(this.past, own);
+    this.moveTo(own);
     return own;
   }
 
-  private extractConv(index: number): Float32Array {
-    const { conv } = this.past;
-    if (this.initial.length === 1) return conv;
-    const size = conv.length / this.initial.length;
-    return conv.slice(index * size, (index + 1) * size);
+  private extract(index: number, { ssm, conv }: BatchState): { ssm: Float32Array; conv: Float32Array } {
+    const { length } = this.initial;
+    if (length === 1) return { ssm: this.own?.ssmAll ?? onCpu(this.initial[0]!).ssm, conv };
+    const own = new Float32Array(this.room().ssmAll.length / length);
+    const part = own.length / this.shape.layers;
+    for (const [layer, values] of ssm.entries()) {
+      own.set(values.subarray(index * part, (index + 1) * part), layer * part);
+    }
+    const size = conv.length / length;
+    return { ssm: own, conv: conv.slice(index * size, (index + 1) * size) };
   }
 
   /** Adds a run's log decays, [B, L, H], to each sequence's [L, H], in float64. */
@@ -112,6 +132,21 @@ export class StateBatch {
       for (let i = 0; i < total.length; i++) total[i]! += run[start + i]!;
     }
   }
+}
+
+function valuesOf(state: StartState): BatchState | DeviceStates {
+  if (!(state instanceof ContextState)) return state.values;
+  return { ssm: cut(state.ssm, state.shape.layers), conv: state.conv };
+}
+
+function onCpu(state: StartState): ContextState {
+  if (state instanceof ContextState) return state;
+  throw new PicasoError("bad-argument", {
+    where: "state on the device",
+    expected: "to be generated from, one at a time",
+    found: "another use of it",
+    next: "Compose with `compose` for everything else.",
+  });
 }
 
 /** Copies of the states side by side, layer by layer for ssm. */

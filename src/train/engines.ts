@@ -1,4 +1,6 @@
 /** The engines that gradients can be computed on, each loaded when it is chosen. */
+import { PicasoError } from "../errors.js";
+import type { Mamba2Config } from "../model/config.js";
 import type { StartEngine } from "./gradient-engine.js";
 
 /**
@@ -11,8 +13,27 @@ export const trainingEngines = ["onnx", "onnx-webgpu", "jax-webgpu", "jax-cpu"] 
 
 export type TrainingEngine = (typeof trainingEngines)[number];
 
-/** Loads an engine's code and gives the function that starts it. */
+/** Loads an engine's code and gives the function that starts it, which throws `unsupported` for grouped norms. */
 export async function loadEngine(engine: TrainingEngine): Promise<StartEngine> {
+  const start = await engineOf(engine);
+  return async (config, options) => {
+    assertOneNorm(config);
+    return start(config, options);
+  };
+}
+
+/** No engine differentiates grouped norms, and transformers could not open what would be trained. */
+function assertOneNorm({ normGroups = 1 }: Mamba2Config): void {
+  if (normGroups === 1) return;
+  throw new PicasoError("unsupported", {
+    where: "training, norm_groups",
+    expected: "one gated norm over the whole inner width",
+    found: `${normGroups}, as in mamba_ssm's checkpoints with several groups`,
+    next: "Train a model with one group.",
+  });
+}
+
+async function engineOf(engine: TrainingEngine): Promise<StartEngine> {
   if (engine === "onnx") {
     const { OnnxEngine } = await import("./onnx/engine.js");
     return async (config, options) => new OnnxEngine(config, options);

@@ -122,6 +122,12 @@ describe("config.json of mamba_ssm", () => {
     expect(json).toMatchObject({ vocab_size: 50280, tie_word_embeddings: true, residual_in_fp32: true });
   });
 
+  it("has a norm for each group of heads", () => {
+    const json = fromMambaSsmConfig(withSsm({ ngroups: 8 }), "config.json");
+    expect(json).toMatchObject({ n_groups: 8, norm_groups: 8 });
+    expect(mamba2Config(json, "config.json")).toMatchObject({ groups: 8, normGroups: 8, convDim: 1536 + 2 * 8 * 128 });
+  });
+
   it("names the end token only for the vocabulary it belongs to", () => {
     const json = fromMambaSsmConfig({ ...small, vocab_size: 32000, pad_vocab_size_multiple: 1 }, "config.json");
     expect(json.vocab_size).toBe(32000);
@@ -151,7 +157,6 @@ describe("config.json of mamba_ssm", () => {
     ["layer norms", /rms_norm.*found false/, { ...small, rms_norm: false }],
     ["no norm in the mixer", /rmsnorm.*found false/, withSsm({ rmsnorm: false })],
     ["the norm before the gate", /norm_before_gate.*found true/, withSsm({ norm_before_gate: true })],
-    ["a norm for each of 8 groups", /ngroups.*found 8/, withSsm({ ngroups: 8 })],
     ["a D for each channel", /D_has_hdim.*found true/, withSsm({ D_has_hdim: true })],
     ["an unknown key", /config.json, "sliding_window": /, { ...small, sliding_window: 4096 }],
     ["an unknown key of the mixer", /ssm_cfg, "chunk", "mimo": /, withSsm({ chunk: 1, mimo: true })],
@@ -169,6 +174,7 @@ describe("config.json of mamba_ssm", () => {
     ["half a layer", /n_layer.*found 0.5/, { ...small, n_layer: 0.5 }],
     ["a width of 2^40", /d_model/, { ...small, d_model: 2 ** 40 }],
     ["padding to 0", /pad_vocab_size_multiple/, { ...small, pad_vocab_size_multiple: 0 }],
+    ["groups that do not divide the heads", /ngroups.*24 heads.*found 7/, withSsm({ ngroups: 7 })],
     ["heads that do not fill the width", /headdim.*found 100/, withSsm({ headdim: 100 })],
     ["a limit the wrong way round", /dt_limit/, withSsm({ dt_limit: [1, 0] })],
     ["a limit of three", /dt_limit/, withSsm({ dt_limit: [0, 1, 2] })],

@@ -20,6 +20,8 @@ export interface HfMamba2Json {
   conv_kernel: number;
   expand: number;
   n_groups: number;
+  /** Ours: parts of the inner width with a gated norm each; transformers knows one alone. */
+  norm_groups?: number;
   chunk_size: number;
   vocab_size: number;
   layer_norm_epsilon: number;
@@ -51,8 +53,8 @@ export function isMambaSsmConfig(value: unknown): boolean {
 }
 
 /**
- * mamba_ssm's parsed config.json in Hugging Face's keys. Throws `unsupported` for Mamba-1, attention or MLP layers,
- * grouped norms and keys it does not know, `bad-file` for values that cannot be.
+ * mamba_ssm's parsed config.json in Hugging Face's keys. Throws `unsupported` for Mamba-1, attention or MLP layers
+ * and keys it does not know, `bad-file` for values that cannot be.
  */
 export function fromMambaSsmConfig(value: unknown, where: string): HfMamba2Json {
   const model = new Keys(value, where);
@@ -75,8 +77,7 @@ export function fromMambaSsmConfig(value: unknown, where: string): HfMamba2Json 
   const expand = ssm.count("expand", 2);
   const headDim = ssm.count("headdim", 64);
   const innerSize = expand * hiddenSize;
-  // With more groups mamba_ssm normalises each on its own, and Hugging Face's mamba2 all of them together.
-  ssm.require("ngroups", 1, "one group of heads");
+  const groups = ssm.count("ngroups", 1);
   const ssmSize = ssm.take("d_ssm") ?? null;
   if (ssmSize !== null && ssmSize !== innerSize) {
     ssm.refuse("d_ssm", `null or expand x d_model = ${innerSize}, blocks without an MLP`, ssmSize);
@@ -95,6 +96,9 @@ export function fromMambaSsmConfig(value: unknown, where: string): HfMamba2Json 
   if (innerSize % headDim !== 0) {
     ssm.fail("headdim", `a divisor of expand x d_model = ${innerSize}`, headDim);
   }
+  if ((innerSize / headDim) % groups !== 0) {
+    ssm.fail("ngroups", `a divisor of the ${innerSize / headDim} heads`, groups);
+  }
   return {
     model_type: "mamba2",
     architectures: ["Mamba2ForCausalLM"],
@@ -105,7 +109,9 @@ export function fromMambaSsmConfig(value: unknown, where: string): HfMamba2Json 
     state_size: stateSize,
     conv_kernel: kernel,
     expand,
-    n_groups: 1,
+    n_groups: groups,
+    // mamba_ssm normalises each group on its own (RMSNormGated with group_size = d_ssm / ngroups).
+    ...(groups > 1 ? { norm_groups: groups } : {}),
     chunk_size: chunkSize,
     vocab_size: Math.ceil(tokens / multiple) * multiple,
     layer_norm_epsilon: normEpsilon,
