@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { parseWikiText } from "../evaluate/data/wikitext.js";
+import { passageForm } from "../evaluate/data/wikitext-form.js";
 import { Random } from "../evaluate/random.js";
 import type { FormedModel } from "../model/form.js";
 import {
@@ -50,15 +51,17 @@ describe("continuation", async () => {
         expect(other).not.toContain(letter);
         expect("abcd".includes(other[0]!)).toBe("abcd".includes(letter));
       }
-      for (const context of contexts) expect([context[0], context.at(-1)]).toEqual([bos, end]);
-      expect(query).not.toContain(bos);
+      for (const context of contexts) expect(context.at(-1)).toBe(end);
+      // Passages come from the middle of a text.
+      for (const tokens of [...contexts, query]) expect(tokens).not.toContain(bos);
     }
   });
 
-  test("the number of contexts is drawn for the batch; without any, the query begins the sequence", async () => {
+  test("the number of contexts is drawn for the batch; a form's beginning stands before every sequence", async () => {
     const ranged = await continuationExamples(model, texts.slice(0, 1), {
       passageTokens: 64,
       contexts: { min: 0, max: 3 },
+      form: passageForm(model),
     });
     const counts = new Set<number>();
     for (let seed = 0; seed < 30; seed++) {
@@ -66,6 +69,7 @@ describe("continuation", async () => {
       const [count] = new Set(examples.map(({ contexts }) => contexts.length));
       expect(examples.every(({ contexts }) => contexts.length === count)).toBe(true);
       expect(examples.every(({ query }) => (query[0] === bos) === (count === 0))).toBe(true);
+      for (const context of examples.flatMap(({ contexts }) => contexts)) expect(context[0]).toBe(bos);
       counts.add(count!);
     }
     expect([...counts].sort()).toEqual([0, 1, 2, 3]);

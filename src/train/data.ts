@@ -8,8 +8,9 @@ import type { MsMarcoRow } from "../evaluate/data/msmarco.js";
 import type { NqRow } from "../evaluate/data/nq.js";
 import type { SquadParagraph } from "../evaluate/data/squad.js";
 import type { WikiArticle } from "../evaluate/data/wikitext.js";
+import type { FragmentForm } from "../evaluate/data/wikitext-form.js";
 import type { Random } from "../evaluate/random.js";
-import { beginning, contextTokens, type FormedModel, questionTokens } from "../model/form.js";
+import { contextTokens, type FormedModel, questionTokens } from "../model/form.js";
 import { splitPassages } from "../retrieve/passages.js";
 import type { ExampleSource, TrainingExample } from "./example.js";
 
@@ -34,6 +35,8 @@ export interface ContinuationOptions {
   passageTokens?: number;
   /** @default 0 to 10, as in the paper */
   contexts?: ContextRange;
+  /** How passages are written. @default as they stand in running text, without a beginning of sequence */
+  form?: FragmentForm;
   /** Texts cut into passages so far. */
   onProgress?: (progress: { done: number; total: number }) => void;
   signal?: AbortSignal;
@@ -46,9 +49,10 @@ export interface ContinuationOptions {
 export async function continuationExamples(
   model: FormedModel,
   texts: readonly LongText[],
-  { passageTokens = 128, contexts = { min: 0, max: 10 }, onProgress, signal }: ContinuationOptions = {},
+  { passageTokens = 128, contexts = { min: 0, max: 10 }, onProgress, signal, ...options }: ContinuationOptions = {},
 ): Promise<ExampleSource> {
   checkRange(contexts);
+  const form = options.form ?? runningText(model);
   const { tokenizer } = model;
   const passages: { tokens: number[]; others: number[] }[] = [];
   for (const [done, { text }] of texts.entries()) {
@@ -58,7 +62,7 @@ export async function continuationExamples(
     throwIfAborted(signal, "reading training data");
     const first = passages.length;
     const cut = splitPassages(text, { maxTokens: passageTokens, overlap: 0, tokenizer });
-    const tokens = cut.map((passage) => tokenizer.encode(passage.text));
+    const tokens = cut.map((passage) => form.encode(passage.text));
     const kept = tokens.filter(({ length }) => length >= passageTokens / 4);
     const own = kept.map((_, i) => first + i);
     passages.push(...kept.map((passage) => ({ tokens: passage, others: own })));
@@ -73,17 +77,21 @@ export async function continuationExamples(
         const chosen = drawOthers(others, place, count, random);
         const half = Math.floor(tokens.length / 2);
         return {
-          contexts: chosen.map((other) => [
-            ...beginning(model),
-            ...passages[other]!.tokens,
-            ...model.form.passageSuffixIds,
-          ]),
-          query: [...(chosen.length === 0 ? beginning(model) : []), ...tokens.slice(0, half)],
+          contexts: chosen.map((other) => [...form.beginning, ...passages[other]!.tokens, ...form.end]),
+          query: [...(chosen.length === 0 ? form.beginning : []), ...tokens.slice(0, half)],
           target: tokens.slice(half),
         };
       });
     },
   };
+}
+
+/**
+ * Passages from the middle of a text: nothing begins there, and the passage end that models know is the blank line
+ * between paragraphs.
+ */
+function runningText({ tokenizer, form }: FormedModel): FragmentForm {
+  return { beginning: [], encode: (text) => tokenizer.encode(text), end: form.passageSuffixIds };
 }
 
 /** A question whose answer stands in one passage of a pool. */
