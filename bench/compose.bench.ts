@@ -75,16 +75,22 @@ for (const codec of codecNames) {
   });
   const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
   const bytes = memory.reduce((sum, { layout }) => sum + layout.dataEnd - layout.dataStart, 0);
+  let reuse = composeStored(memory, "picaso-r");
   const fromFiles = (threads: SumThreads) => () => {
     const opened = paths.map((path) => StoredState.open(path));
-    composeStored(opened, "picaso-r", threads);
+    reuse = composeStored(opened, "picaso-r", { threads, reuse });
     for (const state of opened) state.close();
   };
   for (const [threads, count] of [
     [oneThread, 1],
     [allThreads, cores],
   ] as const) {
-    add(`  stored ${codec}, in memory, threads: ${count}`, () => composeStored(memory, "picaso-r", threads), { bytes });
+    const inMemory = () => {
+      reuse = composeStored(memory, "picaso-r", { threads, reuse });
+    };
+    add(`  stored ${codec}, in memory, threads: ${count}`, inMemory, { bytes });
+    const first = () => composeStored(memory, "picaso-r", { threads });
+    add(`  stored ${codec}, in memory, into new memory, threads: ${count}`, first, { bytes });
     add(`  stored ${codec}, in files, threads: ${count}`, fromFiles(threads), { bytes });
   }
 }

@@ -6,8 +6,8 @@
  * Why no CRC: sums of parts add up to that of the whole, so that threads can share a file, and they are several times
  * as fast. The loop is WebAssembly (data-sum.as.ts), also for memory that belongs to another module.
  */
-import { PicasoError } from "../errors.js";
-import { dataSumBase64 } from "./data-sum.generated.js";
+import { dataSumBase64, sharedDataSumBase64 } from "./data-sum.generated.js";
+import { instantiate } from "./wasm.js";
 
 /** A and B of some words; of a part, they stand for themselves until {@link addPart} places them. */
 export interface DataSum {
@@ -21,7 +21,7 @@ const RESULT_BYTES = 16;
 /** Bytes summed at a time when the data are not in WebAssembly memory. */
 const TILE = 196_608;
 
-/** Sums words in a WebAssembly memory. */
+/** Sums words in a WebAssembly memory, of one thread or shared. */
 export class WordSummer {
   private readonly run: (begin: number, end: number, result: number) => void;
   private readonly bytes: Uint8Array;
@@ -32,8 +32,8 @@ export class WordSummer {
     memory: WebAssembly.Memory,
     private readonly scratch: number,
   ) {
-    const { exports } = new WebAssembly.Instance(compiled(), { env: { memory } });
-    this.run = exports.dataSum as typeof this.run;
+    const modules = { own: dataSumBase64, shared: sharedDataSumBase64 };
+    this.run = instantiate(modules, memory, "checksum of states").dataSum as typeof this.run;
     this.bytes = new Uint8Array(memory.buffer);
     this.result = new BigUint64Array(memory.buffer, scratch, 2);
   }
@@ -88,21 +88,4 @@ function ownSummer(): { summer: WordSummer; bytes: Uint8Array } {
   const pages = Math.ceil((RESULT_BYTES + TILE + 16) / 65_536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   return { summer: new WordSummer(memory, 0), bytes: new Uint8Array(memory.buffer) };
-}
-
-let module: WebAssembly.Module | undefined;
-
-function compiled(): WebAssembly.Module {
-  try {
-    module ??= new WebAssembly.Module(Uint8Array.from(atob(dataSumBase64), (char) => char.charCodeAt(0)));
-    return module;
-  } catch (cause) {
-    throw new PicasoError("unsupported", {
-      where: "checksum of states",
-      expected: "WebAssembly with SIMD",
-      found: String(cause),
-      next: "Use Node 20 or a browser of 2023 or later.",
-      cause,
-    });
-  }
 }

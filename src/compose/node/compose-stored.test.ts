@@ -73,11 +73,11 @@ describe.each(codecNames)("%s", (codec) => {
     ])("%s in files and in memory, on one thread and on three, give the same bits", (_, of) => {
       const paths = writeStates(codec, 7, of);
       const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
-      const expected = composeStored(memory, method, one);
+      const expected = composeStored(memory, method, { threads: one });
       expect(expected.tokens).toBe(7 * 10 + 21);
-      expect(bits(composeStored(memory, method, three))).toEqual(bits(expected));
+      expect(bits(composeStored(memory, method, { threads: three }))).toEqual(bits(expected));
       for (const threads of [one, three]) {
-        const composed = opened(paths, (states) => composeStored(states, method, threads));
+        const composed = opened(paths, (states) => composeStored(states, method, { threads }));
         expect(bits(composed)).toEqual(bits(expected));
       }
       const decoded = compose(
@@ -100,7 +100,7 @@ describe.each(codecNames)("%s", (codec) => {
 
   it("one state comes back as it was stored", () => {
     const path = write(makeState(3).toBytes(codec));
-    const state = opened([path], (states) => composeStored(states, "picaso-s", three));
+    const state = opened([path], (states) => composeStored(states, "picaso-s", { threads: three }));
     expect(bits(state)).toEqual(bits(ContextState.fromBytes(readFileSync(path))));
   });
 
@@ -111,7 +111,7 @@ describe.each(codecNames)("%s", (codec) => {
       const damaged = good.slice();
       damaged[at]! ^= 1 << (at % 8);
       const path = write(damaged);
-      const run = () => opened([path], (states) => composeStored(states, "soup", one));
+      const run = () => opened([path], (states) => composeStored(states, "soup", { threads: one }));
       expect(run).toThrow(new RegExp(`${path}.*(checksum|finite number, 0 or less)`));
       expect(() => StoredState.fromBytes(damaged, "bytes")).toThrow(/bytes, data: expected the checksum/);
     }
@@ -129,7 +129,7 @@ describe.each(codecNames)("%s", (codec) => {
     sealHeader(forged);
     const path = write(forged);
     const other = write(makeState(2).toBytes(codec));
-    const run = () => opened([other, path], (states) => composeStored(states, "picaso-r", three));
+    const run = () => opened([other, path], (states) => composeStored(states, "picaso-r", { threads: three }));
     expect(run).toThrow(new RegExp(`${path}, tensor ssm.*found NaN`));
   });
 
@@ -138,7 +138,7 @@ describe.each(codecNames)("%s", (codec) => {
     const states = paths.map((path) => StoredState.open(path));
     truncateSync(paths[1]!, states[1]!.layout.ssm.values.end - 100);
     for (const threads of [one, three]) {
-      expect(() => composeStored(states, "picaso-r", threads)).toThrow(/its end at .* changed while it was read/);
+      expect(() => composeStored(states, "picaso-r", { threads })).toThrow(/its end at .* changed while it was read/);
     }
     for (const state of states) state.close();
   });
@@ -152,7 +152,7 @@ it("soup and picaso-s give the same bits for every order, picaso-r for every rot
     bits(
       opened(
         order.map((i) => paths[i]!),
-        (states) => composeStored(states, method, one),
+        (states) => composeStored(states, method, { threads: one }),
       ),
     );
   for (const method of ["soup", "picaso-s"] as const) {
@@ -171,16 +171,16 @@ it("other threads take part, and give the same bits", async () => {
   for (const codec of codecNames) {
     const paths = writeStates(codec, 4, wide);
     const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
-    const expected = bits(composeStored(memory, "picaso-s", one));
+    const expected = bits(composeStored(memory, "picaso-s", { threads: one }));
     let shared = 0;
     for (let attempt = 0; attempt < 500 && shared === 0; attempt++) {
-      expect(bits(opened(paths, (states) => composeStored(states, "picaso-s", three)))).toEqual(expected);
+      expect(bits(opened(paths, (states) => composeStored(states, "picaso-s", { threads: three })))).toEqual(expected);
       shared = three.chunksShared;
       // Threads start while this one is not waiting for them.
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     expect(shared).toBeGreaterThan(0);
-    expect(bits(composeStored(memory, "picaso-s", three))).toEqual(expected);
+    expect(bits(composeStored(memory, "picaso-s", { threads: three }))).toEqual(expected);
   }
 });
 
@@ -206,7 +206,7 @@ describe("bad input", () => {
     const run = (...which: number[]) =>
       opened(
         which.map((i) => paths[i]!),
-        (states) => composeStored(states, "soup", one),
+        (states) => composeStored(states, "soup", { threads: one }),
       );
     expect(() => run(0, 1)).toThrow(/expected the codec f32.*found bf16/);
     expect(() => run(0, 2)).toThrow(/state 1: .* N8 P6 .* found .* N9 P7/);
@@ -220,7 +220,7 @@ describe("bad input", () => {
       logDecay: new Float64Array(15),
     });
     const paths = [write(huge.toBytes("f32")), write(huge.toBytes("f32"))];
-    expect(() => opened(paths, (states) => composeStored(states, "picaso-r", one))).toThrow(
+    expect(() => opened(paths, (states) => composeStored(states, "picaso-r", { threads: one }))).toThrow(
       /states whose sum is finite/,
     );
   });

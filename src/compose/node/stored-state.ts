@@ -18,6 +18,15 @@ import type { StateMetadata } from "../../state/state-header.js";
 import type { StateLayout, StoredTensor } from "../../state/state-layout.js";
 import type { ComposableState } from "../compose.js";
 import type { Term, TermBytes } from "../kernel/job.js";
+import { sharedMemory } from "./shared-memory.js";
+
+/**
+ * The whole file in shared memory, with its address and that of the room made for it where that is the kernels'; or its
+ * descriptor and the bytes around ssm.
+ */
+type Source =
+  | { bytes: Uint8Array; room: number | null; address: number | null }
+  | { fd: number; before: Uint8Array; after: Uint8Array };
 
 /** What is read of a file at once; headers are far smaller. */
 const FIRST_BYTES = 65_536;
@@ -29,14 +38,14 @@ export class StoredState implements ComposableState {
   readonly logDecay: Float32Array | Float64Array;
   readonly ssm: Term;
   readonly conv: Term;
+  private closed = false;
 
   private constructor(
     /** Path of the file, for messages. */
     readonly where: string,
     readonly metadata: StateMetadata,
     readonly layout: StateLayout,
-    /** The whole file in shared memory, or its descriptor and the bytes around ssm. */
-    private readonly source: { bytes: Uint8Array } | { fd: number; before: Uint8Array; after: Uint8Array },
+    private readonly source: Source,
   ) {
     this.fingerprint = metadata.fingerprint;
     this.tokens = metadata.tokens;
@@ -72,18 +81,25 @@ export class StoredState implements ComposableState {
     }
   }
 
-  /** The state in the bytes of a file, checked as by `decodeState` but for values; they are copied where not shared. */
+  /**
+   * The state in the bytes of a file, checked as by `decodeState` but for values. They are copied into the memory that
+   * all threads' kernels read, until {@link close}; beyond its 4 GB into other shared memory, and then summed slower.
+   */
   static fromBytes(bytes: Uint8Array, where: string): StoredState {
     const size = safetensorsHeaderSize(bytes.subarray(0, 8), bytes.length, where);
     const { metadata, layout } = parseStateLayout(bytes.subarray(8, 8 + size), bytes.length, where);
     const sum = dataSumDigits(dataSum(bytes.subarray(layout.dataStart)));
     if (sum !== metadata.dataSum) throw wrongSum(metadata, sum, where);
-    let shared = bytes;
-    if (!(bytes.buffer instanceof SharedArrayBuffer)) {
-      shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
-      shared.set(bytes);
-    }
-    return new StoredState(where, metadata, layout, { bytes: shared });
+    // The large part at the beginning of a cache line.
+    const lead = -layout.ssm.values.begin & 63;
+    const room = sharedMemory.allocate(lead + bytes.length);
+    const address = room === null ? null : room + lead;
+    const held =
+      address === null
+        ? new Uint8Array(new SharedArrayBuffer(bytes.length))
+        : sharedMemory.bytes(address, bytes.length);
+    held.set(bytes);
+    return new StoredState(where, metadata, layout, { bytes: held, address, room });
   }
 
   /** Throws what is wrong with a state that could not be summed to finite values: the values of its file are checked. */
@@ -98,9 +114,23 @@ export class StoredState implements ComposableState {
     return "fd" in this.source ? this.source : null;
   }
 
-  /** Gives the file back; the state cannot be summed afterwards. */
+  /** Throws `bad-argument` after {@link close}. */
+  assertOpen(): void {
+    if (!this.closed) return;
+    throw new PicasoError("bad-argument", {
+      where: `compose, ${this.where}`,
+      expected: "a state that is open",
+      found: "one that was closed",
+      next: "Close states when they have been composed.",
+    });
+  }
+
+  /** Gives the file or the memory back; the state cannot be summed afterwards. */
   close(): void {
+    if (this.closed) return;
+    this.closed = true;
     if ("fd" in this.source) closeSync(this.source.fd);
+    else if (this.source.room !== null) sharedMemory.release(this.source.room);
   }
 
   private term({ values, scales }: StoredTensor, bytesOf: (info: TensorInfo) => TermBytes): Term {
@@ -110,8 +140,11 @@ export class StoredState implements ComposableState {
   }
 
   private bytesOf(info: TensorInfo): TermBytes {
-    if ("bytes" in this.source) return this.memory(info);
     const { begin, end } = info;
+    if ("bytes" in this.source) {
+      const { address } = this.source;
+      return address === null ? this.memory(info) : { address: address + begin, byteLength: end - begin };
+    }
     return { fd: this.source.fd, begin, byteLength: end - begin, dataEnd: this.layout.dataEnd };
   }
 
