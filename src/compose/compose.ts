@@ -3,8 +3,8 @@
  *
  * Letters: L layers, H heads, N state size, P head dimension, W convolution width kept, C convolution channels.
  */
-import { assertSameModel, ContextState, type StateShape } from "../state/context-state.js";
-import { bytesPerValue, floatTerm, type Term, type WeightedSumJob } from "./kernel/job.js";
+import { assertSameModel, ContextState, type StateShape, stateSizes } from "../state/context-state.js";
+import { floatTerm, type Term, type WeightedSumJob } from "./kernel/job.js";
 import { weightedSum } from "./kernel/weighted-sum.js";
 import { compareValues, summingOrder } from "./order.js";
 import { assertLogDecays, type CompositionMethod, compositionWeights } from "./weights.js";
@@ -42,12 +42,12 @@ export interface ComposableState {
   conv: Term;
 }
 
-/** {@link compose} of states that are checked and in summing order, into `ssm`; `sum` adds up the large part. */
+/** {@link compose} of states that are checked and in summing order, into `ssm`, by `sum`. */
 export function composeOrdered(
   states: readonly ComposableState[],
   method: CompositionMethod,
   ssm: Float32Array,
-  sum: (job: WeightedSumJob) => void,
+  sum: (job: WeightedSumJob, part: "ssm" | "conv") => void,
 ): ContextState {
   const n = states.length;
   const { fingerprint, shape } = states[0]!;
@@ -61,21 +61,18 @@ export function composeOrdered(
     for (let k = 0; k < n; k++) ssmWeights[block * n + k] = weights[k]![block]!;
   }
   const blockLength = shape.stateSize * shape.headDim;
-  sum({ terms: states.map((state) => state.ssm), weights: ssmWeights, blockLength, out: ssm });
+  sum({ terms: states.map((state) => state.ssm), weights: ssmWeights, blockLength, out: ssm }, "ssm");
 
   const logDecay = new Float64Array(blocks);
   for (const state of states) {
     for (let i = 0; i < blocks; i++) logDecay[i]! += state.logDecay[i]!;
   }
   const tokens = states.reduce((total, state) => total + state.tokens, 0);
-  const conv = mean((method === "caso" ? states.slice(-1) : states).map((state) => state.conv));
+  const conv = new Float32Array(stateSizes(shape).conv);
+  if (conv.length > 0) {
+    const terms = (method === "caso" ? states.slice(-1) : states).map((state) => state.conv);
+    const weights = new Float32Array(terms.length).fill(1 / terms.length);
+    sum({ terms, weights, blockLength: conv.length, out: conv }, "conv");
+  }
   return new ContextState({ fingerprint, shape, tokens, ssm, conv, logDecay });
-}
-
-function mean(terms: Term[]): Float32Array {
-  const out = new Float32Array(terms[0]!.values.byteLength / bytesPerValue[terms[0]!.codec]);
-  if (out.length === 0) return out;
-  const weights = new Float32Array(terms.length).fill(1 / terms.length);
-  weightedSum({ terms, weights, blockLength: out.length, out });
-  return out;
 }

@@ -52,10 +52,12 @@ function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, ad
     const o = out + (i << 2);
     let x = load<usize>(terms) + i * sizeof<T>();
     let w = weight<T>(terms);
-    let a = f32x4.mul(w, four<T>(x, 0));
-    let b = f32x4.mul(w, four<T>(x, 4));
-    let c = f32x4.mul(w, four<T>(x, 8));
-    let d = f32x4.mul(w, four<T>(x, 12));
+    let first = halves<T>(x, 0);
+    let second = halves<T>(x, 8);
+    let a = f32x4.mul(w, four<T>(x, first, 0));
+    let b = f32x4.mul(w, four<T>(x, first, 4));
+    let c = f32x4.mul(w, four<T>(x, second, 8));
+    let d = f32x4.mul(w, four<T>(x, second, 12));
     if (add) {
       a = f32x4.add(v128.load(o), a);
       b = f32x4.add(v128.load(o, 16), b);
@@ -65,10 +67,12 @@ function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, ad
     for (let term = terms + 16; term < last; term += 16) {
       x = load<usize>(term) + i * sizeof<T>();
       w = weight<T>(term);
-      a = f32x4.add(a, f32x4.mul(w, four<T>(x, 0)));
-      b = f32x4.add(b, f32x4.mul(w, four<T>(x, 4)));
-      c = f32x4.add(c, f32x4.mul(w, four<T>(x, 8)));
-      d = f32x4.add(d, f32x4.mul(w, four<T>(x, 12)));
+      first = halves<T>(x, 0);
+      second = halves<T>(x, 8);
+      a = f32x4.add(a, f32x4.mul(w, four<T>(x, first, 0)));
+      b = f32x4.add(b, f32x4.mul(w, four<T>(x, first, 4)));
+      c = f32x4.add(c, f32x4.mul(w, four<T>(x, second, 8)));
+      d = f32x4.add(d, f32x4.mul(w, four<T>(x, second, 12)));
     }
     v128.store(o, a);
     v128.store(o, b, 16);
@@ -102,27 +106,28 @@ function weight<T>(term: usize): v128 {
   return v128.load32_splat(term, sizeof<T>() == 1 ? 12 : 4);
 }
 
-/** Four values, `skip` (0, 4, 8 or 12) values after those at `x`. Small values are loaded together, and one load serves. */
+/** Eight values, `skip` (0 or 8) values after those at `x`, as the upper bytes of 16-bit lanes; not used for float32. */
 // @ts-ignore: decorator
 @inline
-function four<T>(x: usize, skip: usize): v128 {
-  if (isFloat<T>()) return v128.load(x + (skip << 2));
-  if (sizeof<T>() > 1) return upper(v128.load(x + ((skip & 8) << 1)), skip);
-  const bytes = v128.load(x);
+function halves<T>(x: usize, skip: usize): v128 {
   const zero = i8x16.splat(0);
-  const halves = skip & 8
-    ? v128.shuffle<u8>(zero, bytes, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-    : v128.shuffle<u8>(zero, bytes, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  return f32x4.convert_i32x4_s(upper(halves, skip));
+  if (isFloat<T>()) return zero;
+  if (sizeof<T>() == 2) return v128.load(x + (skip << 1));
+  const bytes = v128.load(x);
+  if (skip) return v128.shuffle<u8>(zero, bytes, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  return v128.shuffle<u8>(zero, bytes, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
 
-/** The upper halves of four 32-bit lanes, from the first or (`skip & 4`) the last four of eight; the others are zero. */
+/** Four values, `skip` (0, 4, 8 or 12) values after those at `x`; small ones come from the `eight` that hold them. */
 // @ts-ignore: decorator
 @inline
-function upper(halves: v128, skip: usize): v128 {
+function four<T>(x: usize, eight: v128, skip: usize): v128 {
+  if (isFloat<T>()) return v128.load(x + (skip << 2));
   const zero = i16x8.splat(0);
-  if (skip & 4) return v128.shuffle<u16>(zero, halves, 4, 12, 5, 13, 6, 14, 7, 15);
-  return v128.shuffle<u16>(zero, halves, 0, 8, 1, 9, 2, 10, 3, 11);
+  const upper = skip & 4
+    ? v128.shuffle<u16>(zero, eight, 4, 12, 5, 13, 6, 14, 7, 15)
+    : v128.shuffle<u16>(zero, eight, 0, 8, 1, 9, 2, 10, 3, 11);
+  return sizeof<T>() == 1 ? f32x4.convert_i32x4_s(upper) : upper;
 }
 
 // @ts-ignore: decorator

@@ -4,16 +4,16 @@
  * straight from a file, summed while it is in the cache, then the next tile. The constants below say what was measured.
  */
 import { PicasoError } from "../../errors.js";
-import { addPart, type DataSum, WordSummer, wordsIn } from "../../state/data-sum.js";
+import { WordSummer, wordsIn } from "../../state/data-sum.js";
 import { instantiate } from "../../state/wasm.js";
 import { bytesPerValue, checkJob, type KernelBytes, type Term, type TermBytes, type WeightedSumJob } from "./job.js";
 import { kernelBase64, sharedKernelBase64 } from "./kernel.generated.js";
 
-/** Values of a tile: 64 KB of float32. Shorter copies are slower, longer tiles leave the second-level cache. */
-const TILE = 16384;
+/** Values of a tile: 256 KB of float32. Shorter copies and reads are slower, longer ones leave the second-level cache. */
+const TILE = 65_536;
 
-/** Terms that are summed at a time: with the result they fill 0.7 MB. */
-const GROUP = 10;
+/** Terms that are summed at a time: with the result they fill 1.5 MB. */
+const GROUP = 5;
 
 const PAGE = 4096;
 
@@ -53,8 +53,8 @@ export interface WeightedSumOptions {
 export interface WeightedSumResult {
   /** Whether every value of the blocks is finite. */
   finite: boolean;
-  /** For each term that stands in a file, the sums of what was read of it, placed in the file's data; else zeros. */
-  dataSums: DataSum[];
+  /** [terms, 2]: for terms in files, the sums A and B of what was read, as a part of the file's data; else zeros. */
+  dataSums: BigUint64Array;
 }
 
 export class WeightedSum {
@@ -96,7 +96,7 @@ export class WeightedSum {
     const { codec, width } = terms[0]!;
     const sum = this.functions[codec];
     const out = job.out instanceof Float32Array ? bytesOf(job.out) : job.out;
-    const dataSums = terms.map(() => ({ a: 0n, b: 0n }));
+    const dataSums = new BigUint64Array(2 * n);
     const { table, group } = this.layout;
     let check = 0;
     const step = this.layout.tileOf(width);
@@ -105,7 +105,8 @@ export class WeightedSum {
       const result = this.layout.place(0, out, tile * 4);
       for (let first = 0; first < n; first += group) {
         const count = Math.min(group, n - first);
-        for (let k = 0; k < count; k++) this.enter(k, terms[first + k]!, tile, tileEnd, dataSums[first + k]!);
+        for (let k = 0; k < count; k++)
+          this.enter(k, terms[first + k]!, tile, tileEnd, dataSums.subarray(2 * (first + k)));
         for (let at = tile; at < tileEnd; ) {
           const block = Math.floor(at / blockLength);
           const end = Math.min((block + 1) * blockLength, tileEnd);
@@ -120,22 +121,28 @@ export class WeightedSum {
   }
 
   /** Enters values [from, to) of term k, and their scales, in the table; brings them in where they stand elsewhere. */
-  private enter(k: number, { codec, width, values, scales }: Term, from: number, to: number, total: DataSum): void {
+  private enter(
+    k: number,
+    { codec, width, values, scales }: Term,
+    from: number,
+    to: number,
+    sums: BigUint64Array,
+  ): void {
     const size = bytesPerValue[codec];
     const entry = this.layout.table / 4 + 4 * k;
     const address = this.layout.place(k + 1, values, from * size);
     this.addresses[entry] = address;
-    this.bring(address, values, from * size, to * size, total);
+    this.bring(address, values, from * size, to * size, sums);
     if (scales === null) return;
     const [begin, end] = [(from / width) * 4, (to / width) * 4];
     const behind = Math.ceil((address + (to - from) * size) / 16) * 16;
     const scalesAddress = "address" in scales ? scales.address + begin : behind;
     this.addresses[entry + 2] = scalesAddress;
-    this.bring(scalesAddress, scales, begin, end, total);
+    this.bring(scalesAddress, scales, begin, end, sums);
   }
 
   /** Copies bytes [from, to) to an address, unless they stand there; adds the sums of what it reads from a file. */
-  private bring(address: number, source: TermBytes, from: number, to: number, total: DataSum): void {
+  private bring(address: number, source: TermBytes, from: number, to: number, sums: BigUint64Array): void {
     const end = address + to - from;
     if ("address" in source) return;
     if (source instanceof Uint8Array) {
@@ -146,7 +153,7 @@ export class WeightedSum {
     if (!this.readFile) throw noFiles();
     const position = source.begin + from;
     this.readFile(source.fd, this.bytes.subarray(address, end), position);
-    addPart(total, this.summer.sum(address, end), wordsIn(source.dataEnd - position));
+    this.summer.add(sums, 0, address, end, wordsIn(source.dataEnd - position));
   }
 
   /**

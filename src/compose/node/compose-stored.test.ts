@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { type Codec, codecNames } from "../../state/codec.js";
 import { ContextState, type StateShape, stateSizes } from "../../state/context-state.js";
 import { readSafetensors, writeSafetensors } from "../../state/safetensors.js";
@@ -9,6 +9,7 @@ import { sealHeader } from "../../state/state-header.js";
 import { compose } from "../compose.js";
 import { compositionMethods } from "../weights.js";
 import { composeStored } from "./compose-stored.js";
+import { sharedMemory } from "./shared-memory.js";
 import { StoredState } from "./stored-state.js";
 import { SumThreads } from "./sum-threads.js";
 
@@ -117,20 +118,20 @@ describe.each(codecNames)("%s", (codec) => {
     }
   });
 
-  it("finds values with a right checksum that are not finite", () => {
+  it.each(["ssm", "conv"])("finds values of %s with a right checksum that are not finite", (tensor) => {
     const bytes = makeState(1).toBytes(codec);
     const { tensors, metadata } = readSafetensors(bytes, "f");
     const parts = [...tensors].map(([name, { dtype, shape, begin, end }]) => ({
       ...{ name, dtype, shape },
       bytes: bytes.slice(begin, end),
     }));
-    parts.find(({ name }) => name === (codec === "int8" ? "ssm.scale" : "ssm"))!.bytes.fill(0xff, 40, 44);
+    parts.find(({ name }) => name === (codec === "int8" ? `${tensor}.scale` : tensor))!.bytes.fill(0xff, 20, 24);
     const forged = writeSafetensors(parts, { ...metadata, dataSum: "0".repeat(32), headerCrc32: "0".repeat(8) });
     sealHeader(forged);
     const path = write(forged);
     const other = write(makeState(2).toBytes(codec));
     const run = () => opened([other, path], (states) => composeStored(states, "picaso-r", { threads: three }));
-    expect(run).toThrow(new RegExp(`${path}, tensor ssm.*found NaN`));
+    expect(run).toThrow(new RegExp(`${path}, tensor ${tensor}.*found NaN`));
   });
 
   it("finds a file that was cut off after it was opened", () => {
@@ -181,6 +182,42 @@ it("other threads take part, and give the same bits", async () => {
     }
     expect(shared).toBeGreaterThan(0);
     expect(bits(composeStored(memory, "picaso-s", { threads: three }))).toEqual(expected);
+  }
+});
+
+it("a composed state can be reused: the same bits, in the same memory", () => {
+  const memory = writeStates("bf16", 5).map((path) => StoredState.fromBytes(readFileSync(path), path));
+  const expected = composeStored(memory, "picaso-r", { threads: one });
+  const old = composeStored(memory.slice(1), "soup", { threads: one });
+  const again = composeStored(memory, "picaso-r", { threads: one, reuse: old });
+  expect(bits(again)).toEqual(bits(expected));
+  expect(again.ssm).toBe(old.ssm);
+  const other = makeState(1, oddShape);
+  expect(() => composeStored(memory, "soup", { threads: one, reuse: other })).toThrow(/state to reuse/);
+});
+
+it("keeps decays when a state is closed, and does not sum it any more", () => {
+  const source = new ContextState({ ...makeState(1), logDecay: Float32Array.from(makeState(1).logDecay) });
+  const path = write(source.toBytes("f32"));
+  for (const state of [StoredState.open(path), StoredState.fromBytes(readFileSync(path), path)]) {
+    state.close();
+    const next = StoredState.fromBytes(makeState(2).toBytes("f32"), "next");
+    expect(state.logDecay).toEqual(source.logDecay);
+    expect(() => composeStored([next, state], "soup", { threads: one })).toThrow(/one that was closed/);
+    next.close();
+  }
+});
+
+it("sums states in memory that the kernels cannot read in place to the same bits", () => {
+  const paths = writeStates("int8", 4);
+  const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
+  const full = vi.spyOn(sharedMemory, "allocate").mockReturnValue(null);
+  const elsewhere = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
+  full.mockRestore();
+  for (const threads of [one, three]) {
+    expect(bits(composeStored(elsewhere, "picaso-s", { threads }))).toEqual(
+      bits(composeStored(memory, "picaso-s", { threads })),
+    );
   }
 });
 

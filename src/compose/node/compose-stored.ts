@@ -1,7 +1,7 @@
 /** Composition of states as they are stored, on all cores, without making them whole in memory first. Needs Node. */
 import { PicasoError } from "../../errors.js";
 import { assertSameModel, type ContextState, stateSizes } from "../../state/context-state.js";
-import { addPart, type DataSum, dataSum, dataSumDigits, wordsIn } from "../../state/data-sum.js";
+import { addPart, dataSumDigits, wordsIn } from "../../state/data-sum.js";
 import { wrongSum } from "../../state/state-file.js";
 import { composeOrdered } from "../compose.js";
 import { summingOrder } from "../order.js";
@@ -40,9 +40,11 @@ export function composeStored(
   const ordered = summingOrder(states, method, compareSums);
   if (reuse) assertSameModel(states[0]!, reuse, "compose, state to reuse");
   const ssm = reuse?.ssm ?? new Float32Array(stateSizes(states[0]!.shape).ssm);
-  return composeOrdered(ordered, method, ssm, (job) => {
+  return composeOrdered(ordered, method, ssm, (job, part) => {
     const { finite, dataSums } = threads.run(job);
-    for (const [k, state] of ordered.entries()) assertSum(state, dataSums[k]!);
+    if (part === "ssm") {
+      for (const [k, state] of ordered.entries()) assertSum(state, dataSums.subarray(2 * k, 2 * k + 2));
+    }
     if (!finite) for (const state of ordered) state.checkValues();
     if (!finite) throw notFinite();
   });
@@ -64,17 +66,14 @@ function compareSums({ metadata: a }: StoredState, { metadata: b }: StoredState)
   return a.dataSum < b.dataSum ? -1 : 1;
 }
 
-/** Adds the sums of what stands around ssm, and compares. */
-function assertSum(state: StoredState, ssm: DataSum): void {
+/** Adds the sums of what stands around ssm to A and B of ssm, and compares. */
+function assertSum(state: StoredState, total: BigUint64Array): void {
   const around = state.aroundSsm();
   if (around === null) return;
   const { dataStart, dataEnd } = state.layout;
-  const total = { ...ssm };
-  const add = (bytes: Uint8Array, position: number) =>
-    addPart(total, { ...dataSum(bytes), words: wordsIn(bytes.length) }, wordsIn(dataEnd - position));
-  add(around.before, dataStart);
-  add(around.after, dataEnd - around.after.length);
-  const found = dataSumDigits(total);
+  addPart(total, 0, around.before, wordsIn(dataEnd - dataStart));
+  addPart(total, 0, around.after, wordsIn(around.after.length));
+  const found = dataSumDigits({ a: total[0]!, b: total[1]! });
   if (found !== state.metadata.dataSum) throw wrongSum(state.metadata, found, state.where);
 }
 

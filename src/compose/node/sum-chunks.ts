@@ -42,10 +42,7 @@ export function takeChunks(
       const result = kernel.run(job, from, Math.min(blocks, from + blocksPerChunk));
       done[chunk] = 1;
       if (!result.finite) Atomics.store(control, NOT_FINITE, 1);
-      for (const [k, { a, b }] of result.dataSums.entries()) {
-        Atomics.add(dataSums, 2 * k, a);
-        Atomics.add(dataSums, 2 * k + 1, b);
-      }
+      for (const [i, sum] of result.dataSums.entries()) if (sum !== 0n) Atomics.add(dataSums, i, sum);
     } catch {
       Atomics.store(control, FAILED, 1);
     }

@@ -66,10 +66,7 @@ export class SumThreads {
     this.chunksShared = others.done.reduce((sum, done) => sum + done, 0);
     // Once more on this thread, where the error can be seen.
     if (control[FAILED] === 1) return this.kernel.run(job);
-    return {
-      finite: control[NOT_FINITE] === 0,
-      dataSums: terms.map((_, k) => ({ a: dataSums[2 * k]!, b: dataSums[2 * k + 1]! })),
-    };
+    return { finite: control[NOT_FINITE] === 0, dataSums };
   }
 
   /** A function that copies the chunks that other threads have finished since it was called last. */
