@@ -59,6 +59,9 @@ export interface Answer {
   };
 }
 
+/** For each model a composed state that is no longer needed: the next question's takes its memory. */
+const spare = new WeakMap<LanguageModel, ContextState>();
+
 interface Context extends AnswerContext {
   passage: StoredPassage;
 }
@@ -85,6 +88,7 @@ export async function ask(
 
   const prompt = promptTokens(model, method, ordered, question);
   const generated = await generateAnswer(model, prompt, composed?.state, options, clock);
+  if (composed) spare.set(model, composed.state);
   if (composed) setWeights(contexts, ordered, composed.logDecays, method as CompositionMethod);
   return {
     answer: generated.text.trim(),
@@ -126,7 +130,11 @@ function composePassages(
   try {
     for (const passage of passages) states.push(store.openState(passage, StoredState.open));
     clock.lap("loadMs");
-    const state = composeStored(states, method);
+    const model = modelOf(store);
+    const reuse = spare.get(model);
+    // Taken: another question may be asked before this one is answered.
+    spare.delete(model);
+    const state = composeStored(states, method, { reuse });
     clock.lap("composeMs");
     return { state, logDecays: states.map(({ logDecay }) => logDecay) };
   } finally {

@@ -184,13 +184,14 @@ export class LanguageModel {
 
   /**
    * States that go on together: each call of the result takes the next tokens of every sequence and predicts after
-   * them. What `generate` and `generateMany` are made of.
+   * them. What `generate` and `generateMany` are made of. With `overwrite` a single state's arrays may be written to.
    */
   continueFrom(
     states: readonly ContextState[],
+    { overwrite }: { overwrite?: boolean } = {},
   ): (steps: readonly Advance[], options?: RunOptions) => Promise<Predictions[]> {
     const session = this.check(states.map((state) => ({ tokens: [], state })));
-    const batch = new StateBatch(session, states);
+    const batch = new StateBatch(session, states, { overwrite });
     return (steps, options) => {
       this.check(steps.map(({ tokens }, index) => ({ tokens, state: states[index]! })));
       return batch.advance(steps, options);

@@ -42,16 +42,18 @@ export class StateBatch {
   /** The states of this batch, written by every run in place. */
   private own: PackedBatchState | undefined;
 
-  /** The given states are only read. */
+  /** The given states are only read; a single one is overwritten where that is allowed, which saves finding memory. */
   constructor(
     private readonly session: ModelSession,
     private readonly initial: readonly ContextState[],
+    { overwrite = false }: { overwrite?: boolean } = {},
   ) {
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
     this.tokens = initial.map((state) => state.tokens);
     const [first, ...others] = initial as [ContextState, ...ContextState[]];
     if (others.length > 0) this.own = gather(initial, this.shape);
+    else if (overwrite) this.own = { ssmAll: first.ssm, ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
     this.past = this.own ?? { ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
   }
 

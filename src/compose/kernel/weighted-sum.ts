@@ -9,11 +9,14 @@ import { instantiate } from "../../state/wasm.js";
 import { bytesPerValue, checkJob, type KernelBytes, type Term, type TermBytes, type WeightedSumJob } from "./job.js";
 import { kernelBase64, sharedKernelBase64 } from "./kernel.generated.js";
 
-/** Values of a tile: 256 KB of float32. Shorter copies and reads are slower, longer ones leave the second-level cache. */
-const TILE = 65_536;
+/** Values of a tile: 128 KB of float32. Shorter copies and reads are slower, longer ones leave the second-level cache. */
+const TILE = 32_768;
 
-/** Terms that are summed at a time: with the result they fill 1.5 MB. */
-const GROUP = 5;
+/** Most values of a tile whose terms are summed in place: its result is copied out while still in the cache. */
+const TILE_IN_PLACE = 16_384;
+
+/** Terms that are summed at a time: with the result they fill 1.4 MB. */
+const GROUP = 10;
 
 const PAGE = 4096;
 
@@ -99,7 +102,7 @@ export class WeightedSum {
     const dataSums = new BigUint64Array(2 * n);
     const { table, group } = this.layout;
     let check = 0;
-    const step = this.layout.tileOf(width);
+    const step = this.layout.tileOf(terms[0]!);
     for (let tile = fromBlock * blockLength; tile < toBlock * blockLength; tile += step) {
       const tileEnd = Math.min(tile + step, toBlock * blockLength);
       const result = this.layout.place(0, out, tile * 4);
@@ -189,8 +192,9 @@ class Layout {
   }
 
   /** Values of a tile that is whole rows. */
-  tileOf(width: number): number {
-    if (width <= this.tile) return this.tile - (this.tile % width);
+  tileOf({ width, values }: Term): number {
+    const most = "address" in values ? Math.max(width, Math.min(this.tile, TILE_IN_PLACE)) : this.tile;
+    if (width <= this.tile) return most - (most % width);
     throw new PicasoError("unsupported", {
       where: "weighted sum, rows",
       expected: `at most ${this.tile} values`,
