@@ -1,7 +1,8 @@
 /**
  * How fast states compose, against the rate at which this machine reads memory on one thread and on all. Run by
  * `npx tsx bench/compose.bench.ts [rounds]`. Everything is timed in turns within each round, so that a busy machine
- * disturbs all alike; medians and the fastest round are printed.
+ * disturbs all alike; medians and the fastest round are printed. Processor time, of all threads together, says how much
+ * work there is where other programs take the cores away; in passes it counts against reading on one thread.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -46,10 +47,11 @@ interface Task {
   /** Run only in each so many rounds. */
   every?: number;
   times: number[];
+  processorTimes: number[];
 }
 const tasks: Task[] = [];
 const add = (name: string, run: () => unknown, options: Pick<Task, "bytes" | "every"> = {}) =>
-  tasks.push({ name, run, ...options, times: [] });
+  tasks.push({ name, run, ...options, times: [], processorTimes: [] });
 
 const cores = availableParallelism();
 const reader = await MemoryReader.create(cores);
@@ -110,10 +112,13 @@ add("weights of 1000 contexts, picaso-s, weak decays", () => compositionWeights(
 for (let round = -3; round < rounds; round++) {
   for (const task of tasks) {
     if (task.every !== undefined && round % task.every !== 0) continue;
-    const start = performance.now();
+    const [start, processor] = [performance.now(), process.cpuUsage()];
     task.run();
     const time = performance.now() - start;
-    if (round >= 0) task.times.push(time);
+    const { user, system } = process.cpuUsage(processor);
+    if (round < 0) continue;
+    task.times.push(time);
+    task.processorTimes.push((user + system) / 1000);
   }
 }
 
@@ -130,11 +135,14 @@ console.log(
   `one pass: reading the same bytes at ${(medianRate / 1e6).toFixed(1)} GB/s, the median rate; medians are compared ` +
     `with that, the fastest rounds with the fastest rate, ${(topRate / 1e6).toFixed(1)} GB/s`,
 );
-console.log(`${"".padEnd(54)}${"median".padStart(11)}${"fastest".padStart(11)}   median and fastest in passes`);
-for (const { name, times, bytes } of tasks) {
-  const both = [median(times), fastest(times)] as const;
-  const ms = both.map((time) => `${time.toFixed(2)} ms`.padStart(11)).join("");
-  const passes = [both[0] * medianRate, both[1] * topRate].map((read) => (read / (bytes ?? 1)).toFixed(2)).join(", ");
+const processorRate = tasks[0]!.bytes! / median(tasks[0]!.processorTimes);
+const heading = ["median", "fastest", "processor"].map((title) => title.padStart(11)).join("");
+console.log(`${"".padEnd(54)}${heading}   the same in passes`);
+for (const { name, times, processorTimes, bytes } of tasks) {
+  const figures = [median(times), fastest(times), median(processorTimes)] as const;
+  const ms = figures.map((time) => `${time.toFixed(2)} ms`.padStart(11)).join("");
+  const read = [figures[0] * medianRate, figures[1] * topRate, figures[2] * processorRate];
+  const passes = read.map((amount) => (amount / (bytes ?? 1)).toFixed(2)).join(", ");
   console.log(`${name.padEnd(54)}${ms}${bytes === undefined ? "" : `   ${passes}`}`);
 }
 await allThreads.dispose();
