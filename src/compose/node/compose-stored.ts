@@ -13,8 +13,8 @@ export interface ComposeStoredOptions {
   /** @default all of the machine's, started once */
   threads?: SumThreads;
   /**
-   * A composed state that is no longer needed and becomes the result. Memory that the system has to find first costs as
-   * much time as summing ten states. @default new arrays
+   * A composed state that is no longer needed: its ssm becomes the result's. Memory that the system has to find first
+   * costs up to half the time of summing ten states. @default new arrays
    */
   reuse?: ContextState;
 }
