@@ -1,7 +1,8 @@
 /**
  * How fast states compose, against the rate at which this machine reads memory on one thread and on all. Run by
  * `npx tsx bench/compose.bench.ts [rounds]`. Everything is timed in turns within each round, so that a busy machine
- * disturbs all alike; medians and the fastest round are printed.
+ * disturbs all alike; medians and the fastest round are printed. Processor time, of all threads together, says how much
+ * work there is where other programs take the cores away; in passes it counts against reading on one thread.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -46,10 +47,11 @@ interface Task {
   /** Run only in each so many rounds. */
   every?: number;
   times: number[];
+  processorTimes: number[];
 }
 const tasks: Task[] = [];
 const add = (name: string, run: () => unknown, options: Pick<Task, "bytes" | "every"> = {}) =>
-  tasks.push({ name, run, ...options, times: [] });
+  tasks.push({ name, run, ...options, times: [], processorTimes: [] });
 
 const cores = availableParallelism();
 const reader = await MemoryReader.create(cores);
@@ -75,16 +77,22 @@ for (const codec of codecNames) {
   });
   const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
   const bytes = memory.reduce((sum, { layout }) => sum + layout.dataEnd - layout.dataStart, 0);
+  let reuse = composeStored(memory, "picaso-r");
   const fromFiles = (threads: SumThreads) => () => {
     const opened = paths.map((path) => StoredState.open(path));
-    composeStored(opened, "picaso-r", threads);
+    reuse = composeStored(opened, "picaso-r", { threads, reuse });
     for (const state of opened) state.close();
   };
   for (const [threads, count] of [
     [oneThread, 1],
     [allThreads, cores],
   ] as const) {
-    add(`  stored ${codec}, in memory, threads: ${count}`, () => composeStored(memory, "picaso-r", threads), { bytes });
+    const inMemory = () => {
+      reuse = composeStored(memory, "picaso-r", { threads, reuse });
+    };
+    add(`  stored ${codec}, in memory, threads: ${count}`, inMemory, { bytes });
+    const first = () => composeStored(memory, "picaso-r", { threads });
+    add(`  stored ${codec}, in memory, into new memory, threads: ${count}`, first, { bytes });
     add(`  stored ${codec}, in files, threads: ${count}`, fromFiles(threads), { bytes });
   }
 }
@@ -104,27 +112,38 @@ add("weights of 1000 contexts, picaso-s, weak decays", () => compositionWeights(
 for (let round = -3; round < rounds; round++) {
   for (const task of tasks) {
     if (task.every !== undefined && round % task.every !== 0) continue;
-    const start = performance.now();
+    const [start, processor] = [performance.now(), process.cpuUsage()];
     task.run();
     const time = performance.now() - start;
-    if (round >= 0) task.times.push(time);
+    const { user, system } = process.cpuUsage(processor);
+    if (round < 0) continue;
+    task.times.push(time);
+    task.processorTimes.push((user + system) / 1000);
   }
 }
 
 const median = (times: number[]) => [...times].sort((a, b) => a - b)[times.length >> 1]!;
-// The fastest of both, since on a busy machine more threads may read no faster.
-const rates = tasks.slice(0, 2).map((task) => task.bytes! / Math.min(...task.times));
-const readRate = Math.max(...rates);
+/** Bytes per millisecond: the faster of one thread and all, since on a busy machine more threads may read no faster. */
+const rateOf = (measure: (times: number[]) => number) =>
+  Math.max(...tasks.slice(0, 2).map(({ bytes, times }) => bytes! / measure(times)));
+const fastest = (times: number[]) => Math.min(...times);
 const { layers, heads, stateSize, headDim } = shape;
 const megabytes = (stateBytes / contexts / 1e6).toFixed(1);
 console.log(`states [${layers}, ${heads}, ${stateSize}, ${headDim}], ${megabytes} MB each in f32; ${rounds} rounds`);
-console.log(`one pass: reading the same bytes at ${(readRate / 1e6).toFixed(1)} GB/s, the highest rate measured`);
-console.log(`${"".padEnd(50)}${"median".padStart(11)}${"fastest".padStart(11)}   median and fastest in passes`);
-for (const { name, times, bytes } of tasks) {
-  const both = [median(times), Math.min(...times)];
-  const ms = both.map((time) => `${time.toFixed(2)} ms`.padStart(11)).join("");
-  const passes = both.map((time) => ((time * readRate) / (bytes ?? 1)).toFixed(2)).join(", ");
-  console.log(`${name.padEnd(50)}${ms}${bytes === undefined ? "" : `   ${passes}`}`);
+const [medianRate, topRate] = [rateOf(median), rateOf(fastest)];
+console.log(
+  `one pass: reading the same bytes at ${(medianRate / 1e6).toFixed(1)} GB/s, the median rate; medians are compared ` +
+    `with that, the fastest rounds with the fastest rate, ${(topRate / 1e6).toFixed(1)} GB/s`,
+);
+const processorRate = tasks[0]!.bytes! / median(tasks[0]!.processorTimes);
+const heading = ["median", "fastest", "processor"].map((title) => title.padStart(11)).join("");
+console.log(`${"".padEnd(54)}${heading}   the same in passes`);
+for (const { name, times, processorTimes, bytes } of tasks) {
+  const figures = [median(times), fastest(times), median(processorTimes)] as const;
+  const ms = figures.map((time) => `${time.toFixed(2)} ms`.padStart(11)).join("");
+  const read = [figures[0] * medianRate, figures[1] * topRate, figures[2] * processorRate];
+  const passes = read.map((amount) => (amount / (bytes ?? 1)).toFixed(2)).join(", ");
+  console.log(`${name.padEnd(54)}${ms}${bytes === undefined ? "" : `   ${passes}`}`);
 }
 await allThreads.dispose();
 await reader.dispose();

@@ -47,12 +47,12 @@ export class LlamaPeer {
     private readonly sequence: PeerSequence,
   ) {}
 
-  /** Opens a GGUF file on the CPU. `batch` is the number of tokens that one pass takes. */
-  static async open(path: string, threads: number, batch: number): Promise<LlamaPeer> {
+  /** Opens a GGUF file on the CPU, for sequences of up to `longest` tokens; `batch` tokens go through at a time. */
+  static async open(path: string, threads: number, batch: number, longest = 4096): Promise<LlamaPeer> {
     const { getLlama } = await findPeer();
     const llama = await getLlama({ gpu: false, build: "never", maxThreads: threads, logLevel: "error" });
     const model = await llama.loadModel({ modelPath: path });
-    const context = await model.createContext({ contextSize: 4096, batchSize: batch, threads });
+    const context = await model.createContext({ contextSize: longest, batchSize: batch, threads });
     return new LlamaPeer(llama, context.getSequence({ checkpoints: { max: 0, interval: false } }));
   }
 

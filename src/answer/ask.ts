@@ -10,6 +10,7 @@ import { beginning, passageTokens, questionTokens } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { SamplingOptions } from "../model/sampling.js";
 import type { StartState } from "../model/state-batch.js";
+import { ContextState } from "../state/context-state.js";
 import type { StateStore, StoredPassage } from "../store/store.js";
 import { composeOnDevice } from "./compose-on-device.js";
 import { modelOf } from "./model-of.js";
@@ -60,6 +61,9 @@ export interface Answer {
   };
 }
 
+/** For each model a composed state that is no longer needed: the next question's takes its memory. */
+const spare = new WeakMap<LanguageModel, ContextState>();
+
 interface Context extends AnswerContext {
   passage: StoredPassage;
 }
@@ -89,6 +93,7 @@ export async function ask(
   const generated = await generateAnswer(model, prompt, composed?.state, options, clock).finally(() => {
     if (composed && "values" in composed.state) composed.state.values.dispose();
   });
+  if (composed?.state instanceof ContextState) spare.set(model, composed.state);
   if (composed) setWeights(contexts, ordered, composed.logDecays, method as CompositionMethod);
   return {
     answer: generated.text.trim(),
@@ -135,7 +140,11 @@ function composePassages(
   try {
     for (const passage of passages) states.push(store.openState(passage, StoredState.open));
     clock.lap("loadMs");
-    const state = composeStored(states, method);
+    const model = modelOf(store);
+    const reuse = spare.get(model);
+    // Taken: another question may be asked before this one is answered.
+    spare.delete(model);
+    const state = composeStored(states, method, { reuse });
     clock.lap("composeMs");
     return { state, logDecays: states.map(({ logDecay }) => logDecay) };
   } finally {

@@ -24,6 +24,13 @@ export interface TaskTimes {
   totalMs: number | null;
 }
 
+export interface PreparedTask {
+  /** Does the task once. */
+  run(newTokens: number): Promise<TaskTimes>;
+  /** Gives back what was made ready. */
+  close?(): void;
+}
+
 /**
  * One way to do a task. Another engine becomes one more line in every plot by being one more of these.
  */
@@ -34,7 +41,7 @@ export interface Curve {
   reads: "tokens" | "states";
   /** Bytes of stored states read for a point; null where none are. */
   bytes(point: Point): number | null;
-  /** Makes ready what is made once, offline, for these contexts; not timed. The result does the task once. */
-  prepare(task: Task, point: Point): Promise<(newTokens: number) => Promise<TaskTimes>>;
+  /** Makes ready what is made once, offline, for these contexts; not timed. */
+  prepare(task: Task, point: Point): Promise<PreparedTask>;
   dispose?(): Promise<void>;
 }

@@ -9,6 +9,9 @@ import { readMemoryBase64 } from "./read-memory.generated.js";
 
 const PAGE = 65_536;
 
+/** What the reader takes at a time. */
+const STEP = 512;
+
 /** A function that reads the first so many bytes of a new memory of `size` bytes. */
 export function createReader(size: number): (bytes: number) => void {
   const pages = Math.ceil(size / PAGE);
@@ -30,7 +33,7 @@ export class MemoryReader {
 
   static async create(threads: number, bytes = 256 * 2 ** 20): Promise<MemoryReader> {
     const script = new URL("./memory-worker.js", import.meta.url);
-    const part = Math.ceil(bytes / threads / 64) * 64;
+    const part = Math.ceil(bytes / threads / STEP) * STEP;
     const workers = Array.from({ length: threads - 1 }, () => startThread(script, { workerData: { bytes: part } }));
     await Promise.all(workers.map((worker) => once(worker, "message")));
     return new MemoryReader(bytes, createReader(bytes), workers);
@@ -44,7 +47,7 @@ export class MemoryReader {
     }
     const finished = new Int32Array(new SharedArrayBuffer(4));
     for (const worker of this.workers) worker.postMessage(finished);
-    this.own(Math.ceil(this.bytes / (this.workers.length + 1) / 64) * 64);
+    this.own(Math.ceil(this.bytes / (this.workers.length + 1) / STEP) * STEP);
     for (let done = 0; done < this.workers.length; done = Atomics.load(finished, 0)) Atomics.wait(finished, 0, done);
   }
 

@@ -49,18 +49,24 @@ export function composeCurve(
     reads: "states",
     bytes: ({ contexts }) => contexts * stateBytes,
     async prepare(task, point) {
-      if (point.contexts === 0) return (newTokens) => answer(model, () => undefined, task.prompt, newTokens);
+      if (point.contexts === 0) return { run: (newTokens) => answer(model, () => undefined, task.prompt, newTokens) };
       const paths = await states.files(task.contexts, point, codec);
       const kept = from === "memory" ? paths.map((path) => hold(path)) : null;
+      let reuse: ContextState | undefined;
       const compose = () => {
         const opened = kept ?? paths.map((path) => StoredState.open(path));
         try {
-          return composeStored(opened, method);
+          // As `ask` does from one question to the next.
+          reuse = composeStored(opened, method, { reuse });
+          return reuse;
         } finally {
-          for (const state of opened) state.close();
+          if (!kept) for (const state of opened) state.close();
         }
       };
-      return (newTokens) => answer(model, compose, task.prompt, newTokens);
+      return {
+        run: (newTokens) => answer(model, compose, task.prompt, newTokens),
+        close: () => kept?.forEach((state) => void state.close()),
+      };
     },
   };
 }
@@ -71,8 +77,9 @@ export function concatCurve(model: LanguageModel): Curve {
     name: "concat",
     reads: "tokens",
     bytes: () => null,
-    prepare: async (task) => (newTokens) =>
-      answer(model, () => undefined, [...task.contexts.flat(), ...task.prompt], newTokens),
+    prepare: async (task) => ({
+      run: (newTokens) => answer(model, () => undefined, [...task.contexts.flat(), ...task.prompt], newTokens),
+    }),
   };
 }
 
@@ -90,7 +97,7 @@ async function answer(
   const start = performance.now();
   const state = makeState();
   const stateMs = state === undefined ? null : performance.now() - start;
-  const advance = model.continueFrom([state ?? model.zeroState()]);
+  const advance = model.continueFrom([state ?? model.zeroState()], { overwrite: true });
   const next = async (input: readonly number[]) =>
     largest((await advance([{ tokens: input, rows: [input.length - 1] }]))[0]!.logits);
   let token = await next(tokens);

@@ -15,7 +15,9 @@ const idle: Curve = {
   name: "idle",
   reads: "tokens",
   bytes: () => null,
-  prepare: async () => async (newTokens) => ({ stateMs: null, firstTokenMs: 2, totalMs: newTokens > 1 ? 3 : null }),
+  prepare: async () => ({
+    run: async (newTokens) => ({ stateMs: null, firstTokenMs: 2, totalMs: newTokens > 1 ? 3 : null }),
+  }),
 };
 
 it("measures every curve at every point, and writes results and plots", async () => {

@@ -10,14 +10,13 @@ import { writeWhole } from "../cache.js";
 import { PicasoError, throwIfAborted } from "../errors.js";
 import type { LanguageModel } from "../model/language-model.js";
 import { type Codec, codecNames } from "../state/codec.js";
-import type { Curve, Point, Task } from "./curve.js";
+import type { Curve, Point, PreparedTask, Task } from "./curve.js";
 import { type Findings, findingsOf } from "./findings.js";
 import { MachineProbes, type MachineRates, readRate } from "./machine.js";
 import { BenchStates, composeCurve, concatCurve } from "./our-curves.js";
 import { plotAgainstContexts, plotAgainstTokens } from "./plots.js";
 import { type Spread, spreadOf, spreadOrNull } from "./statistics.js";
 
-const PROMPT_TOKENS = 64;
 const NEW_TOKENS = 64;
 
 /** Passages read into states to time that. */
@@ -28,6 +27,8 @@ export interface BenchOptions {
   contexts?: readonly number[];
   /** Tokens of a context c, at `contexts` nearest to 10. @default 64 to 2048, doubling */
   contextTokens?: readonly number[];
+  /** Tokens of the prompt behind the contexts. @default 64 */
+  promptTokens?: number;
   /** Times each point is measured. @default 3 */
   repeat?: number;
   /** Folder for bench.json and the plots. */
@@ -73,7 +74,7 @@ export interface BenchReport {
 }
 
 export async function runBench(model: LanguageModel, options: BenchOptions): Promise<BenchReport> {
-  const { out, threads, repeat = 3, more = [], onProgress, signal } = options;
+  const { out, threads, promptTokens = 64, repeat = 3, more = [], onProgress, signal } = options;
   const contexts = sorted(options.contexts ?? [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 32, 100]);
   const contextTokens = sorted(options.contextTokens ?? [64, 128, 256, 512, 1024, 2048]);
   const [fixedTokens, fixedContexts] = [nearest(contextTokens, 256), nearest(contexts, 10)];
@@ -103,14 +104,16 @@ export async function runBench(model: LanguageModel, options: BenchOptions): Pro
       // Only at one k: the tokens after the first take equally long at all.
       const toTheEnd = point.contexts === fixedContexts;
       const onRound = (round: number) => onProgress?.({ done: index * repeat + round, total });
-      timed.push(...(await timePoint(model, curves, point, { repeat, toTheEnd, probes, onRound, signal })));
+      timed.push(
+        ...(await timePoint(model, curves, point, { promptTokens, repeat, toTheEnd, probes, onRound, signal })),
+      );
     }
     const machine = probes.rates();
-    const measured = timed.map((each) => ({ ...each, limitMs: limitOf(model, each, machine) }));
+    const measured = timed.map((each) => ({ ...each, limitMs: limitOf(model, each, promptTokens, machine) }));
     const report: BenchReport = {
       model: { fingerprint: model.fingerprint, layers: model.config.layers, hiddenSize: model.config.hiddenSize },
       machine,
-      settings: { contexts, contextTokens, repeat, promptTokens: PROMPT_TOKENS, newTokens: NEW_TOKENS },
+      settings: { contexts, contextTokens, repeat, promptTokens, newTokens: NEW_TOKENS },
       ingest,
       bytesPerPassage,
       peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
@@ -136,12 +139,14 @@ async function timePoint(
   curves: readonly Curve[],
   point: Point,
   {
+    promptTokens,
     repeat,
     toTheEnd,
     probes,
     onRound,
     signal,
   }: {
+    promptTokens: number;
     repeat: number;
     /** Whether to time all new tokens, where a curve is timed so. */
     toTheEnd: boolean;
@@ -150,9 +155,9 @@ async function timePoint(
     signal?: AbortSignal;
   },
 ): Promise<Timed[]> {
-  const task = taskOf(model, point);
-  const prepared = [];
-  for (const curve of curves) prepared.push({ curve, run: await curve.prepare(task, point) });
+  const task = taskOf(model, point, promptTokens);
+  const prepared: ({ curve: Curve } & PreparedTask)[] = [];
+  for (const curve of curves) prepared.push({ curve, ...(await curve.prepare(task, point)) });
   const times = curves.map(() => ({ state: [] as number[], firstToken: [] as number[], total: [] as number[] }));
   for (const [i, { curve, run }] of prepared.entries()) if (curve.reads === "states" && i > 0) await run(1);
   for (let round = 0; round < repeat; round++) {
@@ -166,6 +171,7 @@ async function timePoint(
       if (totalMs !== null) times[i]!.total.push(totalMs);
     }
   }
+  for (const { close } of prepared) close?.();
   return curves.map((curve, i) => ({
     ...{ curve: curve.name, reads: curve.reads, ...point, bytes: curve.bytes(point) },
     state: spreadOrNull(times[i]!.state),
@@ -180,7 +186,7 @@ function isTimedToTheEnd({ name, reads }: Curve): boolean {
 }
 
 async function timeIngest(model: LanguageModel, out: string, tokens: number): Promise<BenchReport["ingest"]> {
-  const { contexts } = taskOf(model, { contexts: INGESTED, contextTokens: tokens });
+  const { contexts } = taskOf(model, { contexts: INGESTED, contextTokens: tokens }, 0);
   const path = join(out, `ingest-${randomBytes(4).toString("hex")}.tmp`);
   await writeWhole(path, "");
   const start = performance.now();
@@ -196,7 +202,7 @@ async function timeIngest(model: LanguageModel, out: string, tokens: number): Pr
 }
 
 /** Tokens that look like nothing, the same in every run: what they are does not change how long they take. */
-function taskOf(model: LanguageModel, { contexts, contextTokens }: Point): Task {
+function taskOf(model: LanguageModel, { contexts, contextTokens }: Point, promptTokens: number): Task {
   const { vocabSize } = model.config;
   let seed = 1;
   const tokens = (count: number) =>
@@ -206,16 +212,21 @@ function taskOf(model: LanguageModel, { contexts, contextTokens }: Point): Task 
     });
   return {
     contexts: Array.from({ length: contexts }, () => tokens(contextTokens)),
-    prompt: tokens(PROMPT_TOKENS),
+    prompt: tokens(promptTokens),
     newTokens: NEW_TOKENS,
   };
 }
 
 /** See `Measured.limitMs`; the logits are computed for one token. */
-function limitOf(model: LanguageModel, { reads, contexts, contextTokens, bytes }: Timed, rates: MachineRates): number {
+function limitOf(
+  model: LanguageModel,
+  { reads, contexts, contextTokens, bytes }: Timed,
+  promptTokens: number,
+  rates: MachineRates,
+): number {
   const { layers, hiddenSize, innerSize, convDim, heads, vocabSize } = model.config;
   const perToken = 2 * layers * hiddenSize * (2 * innerSize + convDim + heads);
-  const tokens = PROMPT_TOKENS + (reads === "tokens" ? contexts * contextTokens : 0);
+  const tokens = promptTokens + (reads === "tokens" ? contexts * contextTokens : 0);
   const seconds = (tokens * perToken + 2 * hiddenSize * vocabSize) / rates.gemm + (bytes ?? 0) / readRate(rates);
   return 1000 * seconds;
 }

@@ -8,12 +8,13 @@ import { type GlobalOptions, interruptSignal, loadModel, reporterFor, wholeNumbe
 interface BenchFlags extends GlobalOptions {
   contexts?: number[];
   contextTokens?: number[];
+  promptTokens: number;
   repeat: number;
   out: string;
 }
 
 const examples = `
-Times the first token after a 64-token prompt with k contexts of c tokens: stored states
+Times the first token after a prompt with k contexts of c tokens: stored states
 composed (PICASO-R, from memory and from disk, in each codec) against the contexts' text
 in the prompt. k runs at the c nearest to 256, c at the k nearest to 10. Beside each time
 stands the machine's limit: the multiplications at the matrix rate and the bytes at the
@@ -29,6 +30,7 @@ export function benchCommand(): Command {
     .description("time composition against concatenation on this machine")
     .option("--contexts <list>", "numbers of contexts (default: 0 to 10, 32, 100)", numberList(0))
     .option("--context-tokens <list>", "tokens of a context (default: 64 to 2048, doubling)", numberList(1))
+    .option("--prompt-tokens <n>", "tokens of the prompt behind the contexts", wholeNumber(1), 64)
     .option("--repeat <n>", "times each point is measured", wholeNumber(1), 3)
     .option("--out <dir>", "folder for the results", "bench-results")
     .addHelpText("after", examples)
@@ -38,10 +40,10 @@ export function benchCommand(): Command {
       const signal = interruptSignal();
       const { runBench } = await import("../bench/run-bench.js");
       const model = await loadModel(flags, reporter);
-      const { contexts, contextTokens, repeat, out, threads = availableParallelism() } = flags;
+      const { contexts, contextTokens, promptTokens, repeat, out, threads = availableParallelism() } = flags;
       const start = performance.now();
       const report = await runBench(model, {
-        ...{ contexts, contextTokens, repeat, out, threads, signal },
+        ...{ contexts, contextTokens, promptTokens, repeat, out, threads, signal },
         onProgress: ({ done, total }) => reporter.progress("measuring", { done, total, unit: "steps" }),
       });
       reporter.progressDone();

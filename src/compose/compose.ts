@@ -3,8 +3,14 @@
  *
  * Letters: L layers, H heads, N state size, P head dimension, W convolution width kept, C convolution channels.
  */
-import { assertSameModel, ContextState, type ContextStateInit, type StateShape } from "../state/context-state.js";
-import { bytesPerValue, floatTerm, type Term, type WeightedSumJob } from "./kernel/job.js";
+import {
+  assertSameModel,
+  ContextState,
+  type ContextStateInit,
+  type StateShape,
+  stateSizes,
+} from "../state/context-state.js";
+import { floatTerm, type Term, type WeightedSumJob } from "./kernel/job.js";
 import { weightedSum } from "./kernel/weighted-sum.js";
 import { compareValues, summingOrder } from "./order.js";
 import { assertLogDecays, type CompositionMethod, compositionWeights } from "./weights.js";
@@ -42,21 +48,22 @@ export interface ComposableState {
   conv: Term;
 }
 
-/** {@link compose} of states that are checked and in summing order, into `ssm`; `sum` adds up the large part. */
+/** {@link compose} of states that are checked and in summing order, into `ssm`, by `sum`. */
 export function composeOrdered(
   states: readonly ComposableState[],
   method: CompositionMethod,
   ssm: Float32Array,
-  sum: (job: WeightedSumJob) => void,
+  sum: (job: WeightedSumJob, part: "ssm" | "conv") => void,
 ): ContextState {
   const n = states.length;
-  const { weights, ...rest } = composeBesideSsm(states, method);
+  const { weights, ...rest } = composeBesideSsm(states, method, (job) => sum(job, "conv"));
   const { layers, heads, stateSize, headDim } = rest.shape;
   const ssmWeights = new Float32Array(layers * heads * n);
   for (let block = 0; block < layers * heads; block++) {
     for (let k = 0; k < n; k++) ssmWeights[block * n + k] = weights[k]![block]!;
   }
-  sum({ terms: states.map((state) => state.ssm), weights: ssmWeights, blockLength: stateSize * headDim, out: ssm });
+  const blockLength = stateSize * headDim;
+  sum({ terms: states.map((state) => state.ssm), weights: ssmWeights, blockLength, out: ssm }, "ssm");
   return new ContextState({ ...rest, ssm });
 }
 
@@ -64,6 +71,7 @@ export function composeOrdered(
 export function composeBesideSsm(
   states: readonly Omit<ComposableState, "ssm">[],
   method: CompositionMethod,
+  sum: (job: WeightedSumJob) => void = weightedSum,
 ): Omit<ContextStateInit, "ssm"> & { weights: Float64Array[] } {
   const { fingerprint, shape } = states[0]!;
   const weights = compositionWeights(
@@ -75,14 +83,10 @@ export function composeBesideSsm(
     for (let i = 0; i < logDecay.length; i++) logDecay[i]! += state.logDecay[i]!;
   }
   const tokens = states.reduce((total, state) => total + state.tokens, 0);
-  const conv = mean((method === "caso" ? states.slice(-1) : states).map((state) => state.conv));
+  const conv = new Float32Array(stateSizes(shape).conv);
+  if (conv.length > 0) {
+    const terms = (method === "caso" ? states.slice(-1) : states).map((state) => state.conv);
+    sum({ terms, weights: new Float32Array(terms.length).fill(1 / terms.length), blockLength: conv.length, out: conv });
+  }
   return { fingerprint, shape, tokens, conv, logDecay, weights };
-}
-
-function mean(terms: Term[]): Float32Array {
-  const out = new Float32Array(terms[0]!.values.byteLength / bytesPerValue[terms[0]!.codec]);
-  if (out.length === 0) return out;
-  const weights = new Float32Array(terms.length).fill(1 / terms.length);
-  weightedSum({ terms, weights, blockLength: out.length, out });
-  return out;
 }

@@ -209,11 +209,12 @@ export class LanguageModel {
 
   /**
    * States that go on together: each call of the result takes the next tokens of every sequence and predicts after
-   * them; its `dispose` frees what stays on a device. What `generate` and `generateMany` are made of.
+   * them; its `dispose` frees what stays on a device. What `generate` and `generateMany` are made of. With `overwrite`
+   * a single state's arrays may be written to.
    */
-  continueFrom(states: readonly StartState[]): Continuation {
+  continueFrom(states: readonly StartState[], { overwrite }: { overwrite?: boolean } = {}): Continuation {
     const session = this.check(states.map((state) => ({ tokens: [], state })));
-    const batch = new StateBatch(session, states);
+    const batch = new StateBatch(session, states, { overwrite });
     const advance = (steps: readonly Advance[], options?: RunOptions) => {
       this.check(steps.map(({ tokens }, index) => ({ tokens, state: states[index]! })));
       return batch.advance(steps, options);

@@ -46,3 +46,17 @@ test.each([
     "the states it began with",
   ).toEqual(before);
 });
+
+test("a single state may be overwritten: the same predictions, and its arrays hold the state that follows", async () => {
+  const [given, same] = await model.encodeMany([tokens(9, 1), tokens(9, 1)]);
+  const [first, second] = [tokens(6, 2), tokens(4, 3)];
+  const kept = model.continueFrom([same!]);
+  const advance = model.continueFrom([given!], { overwrite: true });
+  for (const piece of [first, second]) {
+    const steps = [{ tokens: piece, rows: [piece.length - 1] }];
+    expect((await advance(steps))[0]!.logits).toEqual((await kept(steps))[0]!.logits);
+  }
+  const { state } = await model.forward([...first, ...second], { state: same! });
+  expect(relativeError(given!.ssm, state.ssm)).toBeLessThan(1e-5);
+  expect(relativeError(given!.conv, state.conv)).toBeLessThan(1e-5);
+});

@@ -46,16 +46,21 @@ export class StateBatch {
   /** The states of this batch on the CPU, where every run writes them in place. */
   private own: PackedBatchState | undefined;
 
-  /** The given states are only read. */
+  /** The given states are only read; a single one is overwritten where that is allowed, which saves finding memory. */
   constructor(
     private readonly session: ModelSession,
     private readonly initial: readonly StartState[],
+    { overwrite = false }: { overwrite?: boolean } = {},
   ) {
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
     this.tokens = initial.map((state) => state.tokens);
+    const [first] = initial as [StartState];
     if (initial.length > 1) this.own = gather(initial.map(onCpu), this.shape);
-    this.past = this.own ?? valuesOf(initial[0]!);
+    else if (overwrite && first instanceof ContextState) {
+      this.own = { ssmAll: first.ssm, ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
+    }
+    this.past = this.own ?? valuesOf(first);
   }
 
   /** Runs each sequence's tokens from its state, and moves the state behind them. Once it has failed, the batch is lost. */

@@ -6,10 +6,10 @@
  * Why no CRC: sums of parts add up to that of the whole, so that threads can share a file, and they are several times
  * as fast. The loop is WebAssembly (data-sum.as.ts), also for memory that belongs to another module.
  */
-import { PicasoError } from "../errors.js";
-import { dataSumBase64 } from "./data-sum.generated.js";
+import { dataSumBase64, sharedDataSumBase64 } from "./data-sum.generated.js";
+import { instantiate } from "./wasm.js";
 
-/** A and B of some words; of a part, they stand for themselves until {@link addPart} places them. */
+/** A and B of some words. */
 export interface DataSum {
   a: bigint;
   b: bigint;
@@ -21,9 +21,9 @@ const RESULT_BYTES = 16;
 /** Bytes summed at a time when the data are not in WebAssembly memory. */
 const TILE = 196_608;
 
-/** Sums words in a WebAssembly memory. */
+/** Sums words in a WebAssembly memory, of one thread or shared. */
 export class WordSummer {
-  private readonly run: (begin: number, end: number, result: number) => void;
+  private readonly run: (begin: number, end: number, result: number, after: number) => void;
   private readonly bytes: Uint8Array;
   private readonly result: BigUint64Array;
 
@@ -32,28 +32,24 @@ export class WordSummer {
     memory: WebAssembly.Memory,
     private readonly scratch: number,
   ) {
-    const { exports } = new WebAssembly.Instance(compiled(), { env: { memory } });
-    this.run = exports.dataSum as typeof this.run;
+    const modules = { own: dataSumBase64, shared: sharedDataSumBase64 };
+    this.run = instantiate(modules, memory, "checksum of states").dataSum as typeof this.run;
     this.bytes = new Uint8Array(memory.buffer);
     this.result = new BigUint64Array(memory.buffer, scratch, 2);
   }
 
-  /** Sums of the words from `begin`, of any alignment; up to 15 bytes after `end` are overwritten with zeros. */
-  sum(begin: number, end: number): DataSum & { words: number } {
+  /**
+   * Adds the sums of the words from `begin`, of any alignment, to A and B at `at` and `at + 1` of `totals`, as a part of
+   * data of which `wordsFromPart` words begin with the part's first one. Up to 15 bytes after `end` are overwritten with
+   * zeros; they count as words of the part, even past the end of the data: zeros add nothing.
+   */
+  add(totals: BigUint64Array, at: number, begin: number, end: number, wordsFromPart: number): void {
     const padded = begin + Math.ceil((end - begin) / 16) * 16;
     this.bytes.fill(0, end, padded);
-    this.run(begin, padded, this.scratch);
-    return { a: this.result[0]!, b: this.result[1]!, words: (padded - begin) / 4 };
+    this.run(begin, padded, this.scratch, wordsFromPart - (padded - begin) / 4);
+    totals[at]! += this.result[0]!;
+    totals[at + 1]! += this.result[1]!;
   }
-}
-
-/**
- * Adds a part to a total, given how many words of the data begin with the part's first one. The words that the part
- * was filled up with count as its own, even past the end of the data: zeros add nothing.
- */
-export function addPart(total: DataSum, part: DataSum & { words: number }, wordsFromPart: number): void {
-  total.a = BigInt.asUintN(64, total.a + part.a);
-  total.b = BigInt.asUintN(64, total.b + part.b + BigInt(wordsFromPart - part.words) * part.a);
 }
 
 /** Words that `bytes` bytes fill, the last one perhaps in part. */
@@ -65,18 +61,23 @@ let own: { summer: WordSummer; bytes: Uint8Array } | undefined;
 
 /** The sums of these pieces, one after the other; all but the last are whole words. */
 export function dataSum(...pieces: Uint8Array[]): DataSum {
-  own ??= ownSummer();
-  const total = { a: 0n, b: 0n };
+  const total = new BigUint64Array(2);
   let left = pieces.reduce((sum, piece) => sum + piece.length, 0);
   for (const piece of pieces) {
-    for (let at = 0; at < piece.length; at += TILE) {
-      const part = piece.subarray(at, at + TILE);
-      own.bytes.set(part, RESULT_BYTES);
-      addPart(total, own.summer.sum(RESULT_BYTES, RESULT_BYTES + part.length), wordsIn(left));
-      left -= part.length;
-    }
+    addPart(total, 0, piece, wordsIn(left));
+    left -= piece.length;
   }
-  return total;
+  return { a: total[0]!, b: total[1]! };
+}
+
+/** {@link WordSummer.add} of bytes that stand anywhere. */
+export function addPart(totals: BigUint64Array, at: number, part: Uint8Array, wordsFromPart: number): void {
+  own ??= ownSummer();
+  for (let begin = 0; begin < part.length; begin += TILE) {
+    const tile = part.subarray(begin, begin + TILE);
+    own.bytes.set(tile, RESULT_BYTES);
+    own.summer.add(totals, at, RESULT_BYTES, RESULT_BYTES + tile.length, wordsFromPart - begin / 4);
+  }
 }
 
 /** 32 hexadecimal digits, A before B. */
@@ -88,21 +89,4 @@ function ownSummer(): { summer: WordSummer; bytes: Uint8Array } {
   const pages = Math.ceil((RESULT_BYTES + TILE + 16) / 65_536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   return { summer: new WordSummer(memory, 0), bytes: new Uint8Array(memory.buffer) };
-}
-
-let module: WebAssembly.Module | undefined;
-
-function compiled(): WebAssembly.Module {
-  try {
-    module ??= new WebAssembly.Module(Uint8Array.from(atob(dataSumBase64), (char) => char.charCodeAt(0)));
-    return module;
-  } catch (cause) {
-    throw new PicasoError("unsupported", {
-      where: "checksum of states",
-      expected: "WebAssembly with SIMD",
-      found: String(cause),
-      next: "Use Node 20 or a browser of 2023 or later.",
-      cause,
-    });
-  }
 }

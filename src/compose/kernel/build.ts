@@ -12,6 +12,8 @@ export interface Kernel {
   generated: URL;
   /** Name of the exported string. */
   constant: string;
+  /** Name of a second one: the module for memory that threads share, which WebAssembly tells from other memory. */
+  shared?: string;
 }
 
 export const kernels: Kernel[] = [
@@ -19,11 +21,13 @@ export const kernels: Kernel[] = [
     source: new URL("./weighted-sum.as.ts", import.meta.url),
     generated: new URL("./kernel.generated.ts", import.meta.url),
     constant: "kernelBase64",
+    shared: "sharedKernelBase64",
   },
   {
     source: new URL("../../state/data-sum.as.ts", import.meta.url),
     generated: new URL("../../state/data-sum.generated.ts", import.meta.url),
     constant: "dataSumBase64",
+    shared: "sharedDataSumBase64",
   },
   {
     source: new URL("../../bench/read-memory.as.ts", import.meta.url),
@@ -32,8 +36,20 @@ export const kernels: Kernel[] = [
   },
 ];
 
+const forSharedMemory = ["--sharedMemory", "--maximumMemory", "65536", "--enable", "threads"];
+
 /** Text of the generated file for a source as it is now. Throws `failed` with the compiler's messages. */
-export async function generateKernel({ source, constant }: Kernel): Promise<string> {
+export async function generateKernel({ source, constant, shared }: Kernel): Promise<string> {
+  const constants = [[constant, await compileKernel(source, [])]];
+  if (shared) constants.push([shared, await compileKernel(source, forSharedMemory)]);
+  return [
+    `/** The compiled ${source.pathname.split("/").at(-1)}; written by build.ts. */`,
+    ...constants.map(([name, module]) => `export const ${name} =\n  "${module}";`),
+    "",
+  ].join("\n");
+}
+
+async function compileKernel(source: URL, options: string[]): Promise<string> {
   const text = await readFile(source, "utf8");
   let module: Uint8Array | undefined;
   const { error, stderr } = await asc.main(
@@ -48,6 +64,7 @@ export async function generateKernel({ source, constant }: Kernel): Promise<stri
       "--enable",
       "simd",
       "--importMemory",
+      ...options,
     ],
     {
       readFile: (name) => (name === "kernel.ts" ? text : null),
@@ -66,12 +83,7 @@ export async function generateKernel({ source, constant }: Kernel): Promise<stri
       cause: error,
     });
   }
-  return [
-    `/** The compiled ${source.pathname.split("/").at(-1)}; written by build.ts. */`,
-    `export const ${constant} =`,
-    `  "${Buffer.from(module).toString("base64")}";`,
-    "",
-  ].join("\n");
+  return Buffer.from(module).toString("base64");
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -10,7 +10,13 @@ export interface FileBytes {
   dataEnd: number;
 }
 
-export type TermBytes = Uint8Array | FileBytes;
+/** Bytes in the memory that the kernel works in: they are summed where they stand. */
+export interface KernelBytes {
+  address: number;
+  byteLength: number;
+}
+
+export type TermBytes = Uint8Array | FileBytes | KernelBytes;
 
 /** An array of values as a codec stores them. */
 export interface Term {
@@ -26,14 +32,14 @@ export interface Term {
  * out = sum_k weights_k terms_k, where the weight is constant over each block of `blockLength` values. Blocks are
  * independent of each other: ranges of them can be summed by several threads at once.
  */
-export interface WeightedSumJob {
+export interface WeightedSumJob<Out = Float32Array> {
   /** n >= 1 arrays of blocks x blockLength values, of one codec; rows do not cross blocks. */
   terms: readonly Term[];
   /** [blocks, n] */
   weights: Float32Array;
   blockLength: number;
-  /** blocks x blockLength elements; not one of the terms. */
-  out: Float32Array;
+  /** blocks x blockLength elements of float32; not one of the terms. */
+  out: Out;
 }
 
 export const bytesPerValue: Record<Codec, number> = { f32: 4, bf16: 2, int8: 1 };
@@ -46,15 +52,16 @@ export function floatTerm(array: Float32Array): Term {
 
 /** Throws `bad-argument` unless all lengths fit. */
 export function checkJob(
-  { terms, weights, blockLength, out }: WeightedSumJob,
+  { terms, weights, blockLength, out }: WeightedSumJob<{ byteLength: number }>,
   fromBlock: number,
   toBlock: number,
 ): void {
   const first = terms[0];
   if (first === undefined) throw badArgument("terms", "one or more", "none");
   const { codec, width } = first;
-  const blocks = out.length / blockLength;
-  if (!Number.isInteger(blocks)) throw badArgument("out", `whole blocks of ${blockLength}`, `${out.length} elements`);
+  const outLength = out.byteLength / 4;
+  const blocks = outLength / blockLength;
+  if (!Number.isInteger(blocks)) throw badArgument("out", `whole blocks of ${blockLength}`, `${outLength} elements`);
   if (!Number.isInteger(blockLength / width)) {
     throw badArgument("blocks", `whole rows of ${width}`, `${blockLength} elements`);
   }
@@ -66,9 +73,9 @@ export function checkJob(
       throw badArgument(`term ${k}`, `${codec} in rows of ${width}, as term 0`, `${term.codec} of ${term.width}`);
     }
     const length = term.values.byteLength / bytesPerValue[codec];
-    if (length !== out.length) throw badArgument(`term ${k}`, `${out.length} elements`, `${length}`);
+    if (length !== outLength) throw badArgument(`term ${k}`, `${outLength} elements`, `${length}`);
     const scales = term.scales === null ? 0 : term.scales.byteLength / 4;
-    const expected = codec === "int8" ? out.length / width : 0;
+    const expected = codec === "int8" ? outLength / width : 0;
     if (scales !== expected) throw badArgument(`term ${k}`, `${expected} scales`, `${scales}`);
   }
   const expected = blocks * terms.length;

@@ -2,7 +2,7 @@
  * AssemblyScript source of the weighted sum, out[i] = w_0 x_0[i] + w_1 x_1[i] + ... for begin <= i < end, in float32.
  *
  * The caller owns the memory. `terms` is a table of n >= 1 entries of 16 bytes: the address of x_k, its weight in
- * float32, the address of its scales (int8 only), 4 bytes unused. With `add` the sum goes on from what `out` holds, in
+ * float32, and for int8 the address of its scales and 4 bytes for the kernel's own use. With `add` the sum goes on from what `out` holds, in
  * the same order of additions, so that summing many terms in groups changes no bit of the result. Four accumulators of
  * four values stay in registers while the inner loop runs over the terms; with eight, V8 runs out of registers and
  * spills.
@@ -10,14 +10,17 @@
  * The result is 0 where all sums are finite, else NaN.
  */
 
+/** An 8-bit number is read into the top byte of an integer, which takes fewer instructions; its weight is divided by that. */
+const INT8_UNIT: f32 = 1.0 / 16777216.0;
+
 /** Terms in float32. */
 export function sumF32(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool): f32 {
-  return sum<f32>(out, terms, n, begin, end, add, 0);
+  return sum<f32>(out, terms, n, begin, end, add);
 }
 
 /** Terms in bfloat16, the upper halves of float32 values. */
 export function sumBf16(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool): f32 {
-  return sum<u16>(out, terms, n, begin, end, add, 0);
+  return sum<u16>(out, terms, n, begin, end, add);
 }
 
 /**
@@ -27,27 +30,34 @@ export function sumBf16(out: usize, terms: usize, n: usize, begin: usize, end: u
 export function sumInt8(
   out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool, width: usize,
 ): f32 {
+  const last = terms + (n << 4);
   let check: f32 = 0;
   for (let row = begin; row < end; row += width) {
-    check += sum<i8>(out, terms, n, row, row + width, add, row / width);
+    for (let term = terms; term < last; term += 16) {
+      const scale = load<f32>(load<usize>(term, 8) + ((row / width) << 2));
+      store<f32>(term, load<f32>(term, 4) * scale * INT8_UNIT, 12);
+    }
+    check += sum<i8>(out, terms, n, row, row + width, add);
   }
   return check;
 }
 
 // @ts-ignore: decorator
 @inline
-function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool, row: usize): f32 {
+function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, add: bool): f32 {
   const last = terms + (n << 4);
   let check = f32x4.splat(0);
   let i = begin;
   for (; i + 16 <= end; i += 16) {
     const o = out + (i << 2);
     let x = load<usize>(terms) + i * sizeof<T>();
-    let w = weight<T>(terms, row);
-    let a = f32x4.mul(w, four<T>(x, 0));
-    let b = f32x4.mul(w, four<T>(x, 4));
-    let c = f32x4.mul(w, four<T>(x, 8));
-    let d = f32x4.mul(w, four<T>(x, 12));
+    let w = weight<T>(terms);
+    let first = halves<T>(x, 0);
+    let second = halves<T>(x, 8);
+    let a = f32x4.mul(w, four<T>(x, first, 0));
+    let b = f32x4.mul(w, four<T>(x, first, 4));
+    let c = f32x4.mul(w, four<T>(x, second, 8));
+    let d = f32x4.mul(w, four<T>(x, second, 12));
     if (add) {
       a = f32x4.add(v128.load(o), a);
       b = f32x4.add(v128.load(o, 16), b);
@@ -56,11 +66,13 @@ function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, ad
     }
     for (let term = terms + 16; term < last; term += 16) {
       x = load<usize>(term) + i * sizeof<T>();
-      w = weight<T>(term, row);
-      a = f32x4.add(a, f32x4.mul(w, four<T>(x, 0)));
-      b = f32x4.add(b, f32x4.mul(w, four<T>(x, 4)));
-      c = f32x4.add(c, f32x4.mul(w, four<T>(x, 8)));
-      d = f32x4.add(d, f32x4.mul(w, four<T>(x, 12)));
+      w = weight<T>(term);
+      first = halves<T>(x, 0);
+      second = halves<T>(x, 8);
+      a = f32x4.add(a, f32x4.mul(w, four<T>(x, first, 0)));
+      b = f32x4.add(b, f32x4.mul(w, four<T>(x, first, 4)));
+      c = f32x4.add(c, f32x4.mul(w, four<T>(x, second, 8)));
+      d = f32x4.add(d, f32x4.mul(w, four<T>(x, second, 12)));
     }
     v128.store(o, a);
     v128.store(o, b, 16);
@@ -76,10 +88,10 @@ function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, ad
     f32x4.extract_lane(check, 2) + f32x4.extract_lane(check, 3);
   for (; i < end; i++) {
     const o = out + (i << 2);
-    let total = one<T>(load<usize>(terms) + i * sizeof<T>()) * f32x4.extract_lane(weight<T>(terms, row), 0);
+    let total = one<T>(load<usize>(terms) + i * sizeof<T>()) * f32x4.extract_lane(weight<T>(terms), 0);
     if (add) total = load<f32>(o) + total;
     for (let term = terms + 16; term < last; term += 16) {
-      total += one<T>(load<usize>(term) + i * sizeof<T>()) * f32x4.extract_lane(weight<T>(term, row), 0);
+      total += one<T>(load<usize>(term) + i * sizeof<T>()) * f32x4.extract_lane(weight<T>(term), 0);
     }
     store<f32>(o, total);
     result += total * 0;
@@ -87,35 +99,41 @@ function sum<T>(out: usize, terms: usize, n: usize, begin: usize, end: usize, ad
   return result;
 }
 
-/** What the values of a term in this row are multiplied with, four times. */
+/** What the numbers of a term are multiplied with, four times. */
 // @ts-ignore: decorator
 @inline
-function weight<T>(term: usize, row: usize): v128 {
-  const w = v128.load32_splat(term, 4);
-  if (sizeof<T>() > 1) return w;
-  return f32x4.mul(w, v128.load32_splat(load<usize>(term, 8) + (row << 2)));
+function weight<T>(term: usize): v128 {
+  return v128.load32_splat(term, sizeof<T>() == 1 ? 12 : 4);
 }
 
-/** Four values, `skip` (0, 4, 8 or 12) values after those at `x`. Small values are loaded together, and one load serves. */
+/** Eight values, `skip` (0 or 8) values after those at `x`, as the upper bytes of 16-bit lanes; not used for float32. */
 // @ts-ignore: decorator
 @inline
-function four<T>(x: usize, skip: usize): v128 {
+function halves<T>(x: usize, skip: usize): v128 {
+  const zero = i8x16.splat(0);
+  if (isFloat<T>()) return zero;
+  if (sizeof<T>() == 2) return v128.load(x + (skip << 1));
+  const bytes = v128.load(x);
+  if (skip) return v128.shuffle<u8>(zero, bytes, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  return v128.shuffle<u8>(zero, bytes, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+
+/** Four values, `skip` (0, 4, 8 or 12) values after those at `x`; small ones come from the `eight` that hold them. */
+// @ts-ignore: decorator
+@inline
+function four<T>(x: usize, eight: v128, skip: usize): v128 {
   if (isFloat<T>()) return v128.load(x + (skip << 2));
-  if (sizeof<T>() == 1) {
-    const eight = v128.load8x8_s(x + (skip & 8));
-    if (skip & 4) return f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(eight));
-    return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(eight));
-  }
-  const halves = v128.load(x + ((skip & 8) << 1));
   const zero = i16x8.splat(0);
-  if (skip & 4) return v128.shuffle<u16>(zero, halves, 4, 12, 5, 13, 6, 14, 7, 15);
-  return v128.shuffle<u16>(zero, halves, 0, 8, 1, 9, 2, 10, 3, 11);
+  const upper = skip & 4
+    ? v128.shuffle<u16>(zero, eight, 4, 12, 5, 13, 6, 14, 7, 15)
+    : v128.shuffle<u16>(zero, eight, 0, 8, 1, 9, 2, 10, 3, 11);
+  return sizeof<T>() == 1 ? f32x4.convert_i32x4_s(upper) : upper;
 }
 
 // @ts-ignore: decorator
 @inline
 function one<T>(x: usize): f32 {
   if (isFloat<T>()) return load<f32>(x);
-  if (sizeof<T>() == 1) return <f32>load<i8>(x);
+  if (sizeof<T>() == 1) return <f32>(<i32>load<i8>(x) << 24);
   return reinterpret<f32>(<u32>load<u16>(x) << 16);
 }

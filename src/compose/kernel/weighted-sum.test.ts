@@ -5,7 +5,7 @@ import { type Codec, codecNames, decodeValues, encodeValues } from "../../state/
 import { quantizeRows } from "../../state/int8.js";
 import { generateKernel, kernels } from "./build.js";
 import { floatTerm, type Term, type WeightedSumJob } from "./job.js";
-import { WeightedSum, weightedSum } from "./weighted-sum.js";
+import { WeightedSum, weightedSum, workspaceBytes } from "./weighted-sum.js";
 
 const fround = Math.fround;
 
@@ -117,6 +117,32 @@ describe.each(codecNames)("weighted sum, %s", (codec) => {
     weightedSum({ ...job, terms, out });
     expectSameBits(out, expected);
     expect([...surrounding.subarray(0, 3), ...surrounding.subarray(403)]).toEqual(Array(10).fill(5));
+  });
+
+  it("inputs and result in the kernel's memory, at odd places, are summed in place", () => {
+    const job = makeJob(7, 5, 70, codec, 70);
+    const expected = reference(job);
+    const memory = new WebAssembly.Memory({ initial: 100, maximum: 100, shared: true });
+    let at = 64 + workspaceBytes();
+    const place = (part: Uint8Array) => {
+      at += 12;
+      const address = at;
+      new Uint8Array(memory.buffer).set(part, address);
+      at += part.length;
+      return { address, byteLength: part.length };
+    };
+    const terms = job.terms.map((term) => ({
+      ...term,
+      values: place(term.values as Uint8Array),
+      scales: term.scales && place(term.scales as Uint8Array),
+    }));
+    const out = place(new Uint8Array(job.out.byteLength));
+    const kernel = new WeightedSum({ workspace: { memory, address: 64 } });
+    expect(kernel.run({ ...job, terms, out }).finite).toBe(true);
+    expectSameBits(new Float32Array(memory.buffer.slice(out.address, at)), expected);
+    // The same into an array, from one term in place and others brought in.
+    kernel.run({ ...job, terms: [...terms.slice(0, 3), ...job.terms.slice(3)] });
+    expectSameBits(job.out, expected);
   });
 
   it("a range of blocks leaves the others alone", () => {

@@ -1,21 +1,22 @@
 /**
  * Weighted sums of large arrays by the wasm kernel (weighted-sum.as.ts), at the speed of memory. The kernel sees only
- * its own small memory: a tile of each array is brought in, from memory or straight from a file, summed and copied out,
- * then the next tile. How the tiles are copied decides the speed; the constants and helpers below say what was measured.
+ * its own memory. Terms that stand there are summed in place; of others, a tile of each is brought in, from elsewhere or
+ * straight from a file, summed while it is in the cache, then the next tile. The constants below say what was measured.
  */
 import { PicasoError } from "../../errors.js";
-import { addPart, type DataSum, WordSummer, wordsIn } from "../../state/data-sum.js";
-import { bytesPerValue, checkJob, type FileBytes, type Term, type TermBytes, type WeightedSumJob } from "./job.js";
-import { kernelBase64 } from "./kernel.generated.js";
+import { WordSummer, wordsIn } from "../../state/data-sum.js";
+import { instantiate } from "../../state/wasm.js";
+import { bytesPerValue, checkJob, type KernelBytes, type Term, type TermBytes, type WeightedSumJob } from "./job.js";
+import { kernelBase64, sharedKernelBase64 } from "./kernel.generated.js";
 
-/**
- * Values of a tile: half a megabyte of float32. Long copies from one array are faster than short ones from all in
- * turn (7 GB/s in pieces of 4 KB, 21 in pieces this long), though tiles of this size leave the second-level cache.
- */
-const TILE = 131072;
+/** Values of a tile: 128 KB of float32. Shorter copies and reads are slower, longer ones leave the second-level cache. */
+const TILE = 32_768;
 
-/** Terms that are in the kernel's memory at a time; with the result 3 MB. */
-const GROUP = 5;
+/** Most values of a tile whose terms are summed in place: its result is copied out while still in the cache. */
+const TILE_IN_PLACE = 16_384;
+
+/** Terms that are summed at a time: with the result they fill 1.4 MB. */
+const GROUP = 10;
 
 const PAGE = 4096;
 
@@ -35,7 +36,16 @@ type SumFunction = (
   width: number,
 ) => number;
 
+/** Room for an instance in memory that others use too. */
+export interface Workspace {
+  memory: WebAssembly.Memory;
+  /** A multiple of 64, of {@link workspaceBytes} that nobody else writes to. */
+  address: number;
+}
+
 export interface WeightedSumOptions {
+  /** @default a memory of its own */
+  workspace?: Workspace;
   /** Reads terms that stand in files. @default none can be read */
   readFile?: FileReader;
   /** Values of a tile and terms of a group; for tests. They do not change a bit of any result. */
@@ -46,8 +56,8 @@ export interface WeightedSumOptions {
 export interface WeightedSumResult {
   /** Whether every value of the blocks is finite. */
   finite: boolean;
-  /** For each term that stands in a file, the sums of what was read of it, placed in the file's data; else zeros. */
-  dataSums: DataSum[];
+  /** [terms, 2]: for terms in files, the sums A and B of what was read, as a part of the file's data; else zeros. */
+  dataSums: BigUint64Array;
 }
 
 export class WeightedSum {
@@ -57,93 +67,96 @@ export class WeightedSum {
   private readonly addresses: Uint32Array;
   private readonly functions: Record<Term["codec"], SumFunction>;
   private readonly summer: WordSummer;
-  private readonly tile: number;
-  private readonly group: number;
+  private readonly layout: Layout;
   private readonly readFile: FileReader | undefined;
 
-  /** An instance with its own memory. */
-  constructor({ readFile, tile = TILE, group = GROUP }: WeightedSumOptions = {}) {
+  constructor({ workspace, readFile, tile = TILE, group = GROUP }: WeightedSumOptions = {}) {
     this.readFile = readFile;
-    this.tile = tile;
-    this.group = group;
-    const pages = Math.ceil(this.slotStart(group + 1) / 65536);
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    const { exports } = new WebAssembly.Instance(compile(), { env: { memory } });
-    const { sumF32, sumBf16, sumInt8 } = exports as Record<string, SumFunction>;
+    this.layout = new Layout(workspace?.address ?? 0, tile, group);
+    const memory = workspace?.memory ?? ownMemory(this.layout.end);
+    const modules = { own: kernelBase64, shared: sharedKernelBase64 };
+    const exports = instantiate(modules, memory, "composition kernel") as Record<string, SumFunction>;
+    const { sumF32, sumBf16, sumInt8 } = exports;
     this.functions = { f32: sumF32!, bf16: sumBf16!, int8: sumInt8! };
     this.bytes = new Uint8Array(memory.buffer);
     this.floats = new Float32Array(memory.buffer);
     this.addresses = new Uint32Array(memory.buffer);
-    this.summer = new WordSummer(memory, this.scratch());
+    this.summer = new WordSummer(memory, this.layout.scratch);
   }
 
   /**
    * Writes the blocks from `fromBlock` up to, not including, `toBlock` (default: all) of the result. Each element is
    * summed in float32 in the order of the terms. Throws `bad-argument` for lengths that do not fit.
    */
-  run(job: WeightedSumJob, fromBlock = 0, toBlock = job.out.length / job.blockLength): WeightedSumResult {
+  run(
+    job: WeightedSumJob<Float32Array | KernelBytes>,
+    fromBlock = 0,
+    toBlock = job.out.byteLength / 4 / job.blockLength,
+  ): WeightedSumResult {
     checkJob(job, fromBlock, toBlock);
     const { terms, weights, blockLength } = job;
     const n = terms.length;
     const { codec, width } = terms[0]!;
     const sum = this.functions[codec];
-    const out = new Uint8Array(job.out.buffer, job.out.byteOffset, job.out.byteLength);
-    const dataSums = terms.map(() => ({ a: 0n, b: 0n }));
+    const out = job.out instanceof Float32Array ? bytesOf(job.out) : job.out;
+    const dataSums = new BigUint64Array(2 * n);
+    const { table, group } = this.layout;
     let check = 0;
-    const step = this.tileOf(width);
+    const step = this.layout.tileOf(terms[0]!);
     for (let tile = fromBlock * blockLength; tile < toBlock * blockLength; tile += step) {
       const tileEnd = Math.min(tile + step, toBlock * blockLength);
-      const result = this.slot(0, out, tile * 4);
-      for (let first = 0; first < n; first += this.group) {
-        const count = Math.min(this.group, n - first);
-        for (let k = 0; k < count; k++) this.enter(k, terms[first + k]!, tile, tileEnd, dataSums[first + k]!);
+      const result = this.layout.place(0, out, tile * 4);
+      for (let first = 0; first < n; first += group) {
+        const count = Math.min(group, n - first);
+        for (let k = 0; k < count; k++)
+          this.enter(k, terms[first + k]!, tile, tileEnd, dataSums.subarray(2 * (first + k)));
         for (let at = tile; at < tileEnd; ) {
           const block = Math.floor(at / blockLength);
           const end = Math.min((block + 1) * blockLength, tileEnd);
-          for (let k = 0; k < count; k++) this.floats[4 * k + 1] = weights[block * n + first + k]!;
-          check += sum(result, 0, count, at - tile, end - tile, first > 0 ? 1 : 0, width);
+          for (let k = 0; k < count; k++) this.floats[table / 4 + 4 * k + 1] = weights[block * n + first + k]!;
+          check += sum(result, table, count, at - tile, end - tile, first > 0 ? 1 : 0, width);
           at = end;
         }
       }
-      out.set(this.bytes.subarray(result, result + (tileEnd - tile) * 4), tile * 4);
+      if (out instanceof Uint8Array) out.set(this.bytes.subarray(result, result + (tileEnd - tile) * 4), tile * 4);
     }
     return { finite: check === 0, dataSums };
   }
 
-  /** Values of a tile that is whole rows. */
-  private tileOf(width: number): number {
-    if (width <= this.tile) return this.tile - (this.tile % width);
-    throw new PicasoError("unsupported", {
-      where: "weighted sum, rows",
-      expected: `at most ${this.tile} values`,
-      found: `${width}`,
-      next: "Use another codec for states of this shape.",
-    });
-  }
-
-  /** Brings values [from, to) of term k into its slot, with their scales behind them, and enters it in the table. */
-  private enter(k: number, { codec, width, values, scales }: Term, from: number, to: number, total: DataSum): void {
+  /** Enters values [from, to) of term k, and their scales, in the table; brings them in where they stand elsewhere. */
+  private enter(
+    k: number,
+    { codec, width, values, scales }: Term,
+    from: number,
+    to: number,
+    sums: BigUint64Array,
+  ): void {
     const size = bytesPerValue[codec];
-    const address = this.bring(this.slot(k + 1, values, from * size), values, from * size, to * size, total);
-    this.addresses[4 * k] = address;
+    const entry = this.layout.table / 4 + 4 * k;
+    const address = this.layout.place(k + 1, values, from * size);
+    this.addresses[entry] = address;
+    this.bring(address, values, from * size, to * size, sums);
     if (scales === null) return;
+    const [begin, end] = [(from / width) * 4, (to / width) * 4];
     const behind = Math.ceil((address + (to - from) * size) / 16) * 16;
-    this.addresses[4 * k + 2] = this.bring(behind, scales, (from / width) * 4, (to / width) * 4, total);
+    const scalesAddress = "address" in scales ? scales.address + begin : behind;
+    this.addresses[entry + 2] = scalesAddress;
+    this.bring(scalesAddress, scales, begin, end, sums);
   }
 
-  /** Copies bytes [from, to) to an address, which it returns; adds the sums of what it reads from a file. */
-  private bring(address: number, source: TermBytes, from: number, to: number, total: DataSum): number {
+  /** Copies bytes [from, to) to an address, unless they stand there; adds the sums of what it reads from a file. */
+  private bring(address: number, source: TermBytes, from: number, to: number, sums: BigUint64Array): void {
     const end = address + to - from;
+    if ("address" in source) return;
     if (source instanceof Uint8Array) {
       this.touchPages(source, from, to);
       this.bytes.set(source.subarray(from, to), address);
-      return address;
+      return;
     }
     if (!this.readFile) throw noFiles();
     const position = source.begin + from;
     this.readFile(source.fd, this.bytes.subarray(address, end), position);
-    addPart(total, this.summer.sum(address, end), wordsIn(source.dataEnd - position));
-    return address;
+    this.summer.add(sums, 0, address, end, wordsIn(source.dataEnd - position));
   }
 
   /**
@@ -153,36 +166,75 @@ export class WeightedSum {
   private touchPages(array: Uint8Array, from: number, to: number): void {
     let touched = 0;
     for (let i = from; i < to; i += PAGE) touched += array[i]!;
-    // Kept, behind the table, so that the loop is not optimized away.
-    this.floats[this.scratch() / 4] = touched;
+    // Kept so that the loop is not optimized away.
+    this.floats[this.layout.scratch / 4] = touched;
+  }
+}
+
+/** Where things stand in an instance's part of the memory: table, scratch, and slots for tiles. */
+class Layout {
+  /** 16 bytes for whoever needs them. */
+  readonly scratch: number;
+  private readonly slots: number;
+
+  constructor(
+    /** Address of the kernel's table of terms. */
+    readonly table: number,
+    private readonly tile: number,
+    readonly group: number,
+  ) {
+    this.scratch = table + group * ENTRY;
+    this.slots = table + Math.ceil((group * ENTRY + 16) / 64) * 64;
+  }
+
+  get end(): number {
+    return this.slotStart(this.group + 1);
+  }
+
+  /** Values of a tile that is whole rows. */
+  tileOf({ width, values }: Term): number {
+    const most = "address" in values ? Math.max(width, Math.min(this.tile, TILE_IN_PLACE)) : this.tile;
+    if (width <= this.tile) return most - (most % width);
+    throw new PicasoError("unsupported", {
+      where: "weighted sum, rows",
+      expected: `at most ${this.tile} values`,
+      found: `${width}`,
+      next: "Use another codec for states of this shape.",
+    });
   }
 
   /**
-   * Address in slot `index` for the bytes of `source` from `from` on: half a page away from them, modulo pages. A copy
-   * to just behind its source modulo pages waits for its own writes and is up to five times slower.
+   * Where the bytes of `source` from `from` on are to stand: where they are, or in a slot, 0 for the result and others
+   * for terms. A slot's address is half a page away from theirs, modulo pages: a copy to just behind its source modulo
+   * pages waits for its own writes and is up to five times slower.
    */
-  private slot(index: number, source: TermBytes | FileBytes, from: number): number {
-    if (!(source instanceof Uint8Array)) return this.slotStart(index);
+  place(slot: number, source: TermBytes, from: number): number {
+    if ("address" in source) return source.address + from;
+    const start = this.slotStart(slot);
+    if (!(source instanceof Uint8Array)) return start;
     // Large buffers begin 0 to 64 bytes into a page.
     const wanted = source.byteOffset + from + PAGE / 2;
-    const start = this.slotStart(index);
     return start + ((wanted - start) & (PAGE - 64));
   }
 
-  /** 16 bytes behind the table. */
-  private scratch(): number {
-    return this.group * ENTRY;
-  }
-
-  /** Slot 0 is for the result, the others for terms. Before them stand the table and the scratch. */
+  /** A slot has room for a tile of float32, or of 8-bit numbers with a scale for each, and for what checksums fill up. */
   private slotStart(index: number): number {
-    return Math.ceil((this.scratch() + ENTRY) / 64) * 64 + index * this.slotBytes();
+    return this.slots + index * (Math.ceil((this.tile * 5) / 64) * 64 + PAGE + 64);
   }
+}
 
-  /** Room for a tile of float32, or of 8-bit numbers with a scale for each, and for what the checksum fills up. */
-  private slotBytes(): number {
-    return Math.ceil((this.tile * 5) / 64) * 64 + PAGE + 64;
-  }
+/** Bytes of memory that an instance needs for itself. */
+export function workspaceBytes({ tile = TILE, group = GROUP }: WeightedSumOptions = {}): number {
+  return new Layout(0, tile, group).end;
+}
+
+function ownMemory(bytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(bytes / 65536);
+  return new WebAssembly.Memory({ initial: pages, maximum: pages });
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 let shared: WeightedSum | undefined;
@@ -200,21 +252,4 @@ function noFiles(): PicasoError {
     found: "one in a file, and no reader for files",
     next: "Pass `readFile`.",
   });
-}
-
-let module: WebAssembly.Module | undefined;
-
-function compile(): WebAssembly.Module {
-  try {
-    module ??= new WebAssembly.Module(Uint8Array.from(atob(kernelBase64), (char) => char.charCodeAt(0)));
-    return module;
-  } catch (cause) {
-    throw new PicasoError("unsupported", {
-      where: "composition kernel",
-      expected: "WebAssembly with SIMD",
-      found: String(cause),
-      next: "Use Node 20 or a browser of 2023 or later.",
-      cause,
-    });
-  }
 }

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { type Codec, codecNames } from "../../state/codec.js";
 import { ContextState, type StateShape, stateSizes } from "../../state/context-state.js";
 import { readSafetensors, writeSafetensors } from "../../state/safetensors.js";
@@ -9,6 +9,7 @@ import { sealHeader } from "../../state/state-header.js";
 import { compose } from "../compose.js";
 import { compositionMethods } from "../weights.js";
 import { composeStored } from "./compose-stored.js";
+import { sharedMemory } from "./shared-memory.js";
 import { StoredState } from "./stored-state.js";
 import { SumThreads } from "./sum-threads.js";
 
@@ -73,11 +74,11 @@ describe.each(codecNames)("%s", (codec) => {
     ])("%s in files and in memory, on one thread and on three, give the same bits", (_, of) => {
       const paths = writeStates(codec, 7, of);
       const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
-      const expected = composeStored(memory, method, one);
+      const expected = composeStored(memory, method, { threads: one });
       expect(expected.tokens).toBe(7 * 10 + 21);
-      expect(bits(composeStored(memory, method, three))).toEqual(bits(expected));
+      expect(bits(composeStored(memory, method, { threads: three }))).toEqual(bits(expected));
       for (const threads of [one, three]) {
-        const composed = opened(paths, (states) => composeStored(states, method, threads));
+        const composed = opened(paths, (states) => composeStored(states, method, { threads }));
         expect(bits(composed)).toEqual(bits(expected));
       }
       const decoded = compose(
@@ -100,7 +101,7 @@ describe.each(codecNames)("%s", (codec) => {
 
   it("one state comes back as it was stored", () => {
     const path = write(makeState(3).toBytes(codec));
-    const state = opened([path], (states) => composeStored(states, "picaso-s", three));
+    const state = opened([path], (states) => composeStored(states, "picaso-s", { threads: three }));
     expect(bits(state)).toEqual(bits(ContextState.fromBytes(readFileSync(path))));
   });
 
@@ -111,26 +112,26 @@ describe.each(codecNames)("%s", (codec) => {
       const damaged = good.slice();
       damaged[at]! ^= 1 << (at % 8);
       const path = write(damaged);
-      const run = () => opened([path], (states) => composeStored(states, "soup", one));
+      const run = () => opened([path], (states) => composeStored(states, "soup", { threads: one }));
       expect(run).toThrow(new RegExp(`${path}.*(checksum|finite number, 0 or less)`));
       expect(() => StoredState.fromBytes(damaged, "bytes")).toThrow(/bytes, data: expected the checksum/);
     }
   });
 
-  it("finds values with a right checksum that are not finite", () => {
+  it.each(["ssm", "conv"])("finds values of %s with a right checksum that are not finite", (tensor) => {
     const bytes = makeState(1).toBytes(codec);
     const { tensors, metadata } = readSafetensors(bytes, "f");
     const parts = [...tensors].map(([name, { dtype, shape, begin, end }]) => ({
       ...{ name, dtype, shape },
       bytes: bytes.slice(begin, end),
     }));
-    parts.find(({ name }) => name === (codec === "int8" ? "ssm.scale" : "ssm"))!.bytes.fill(0xff, 40, 44);
+    parts.find(({ name }) => name === (codec === "int8" ? `${tensor}.scale` : tensor))!.bytes.fill(0xff, 20, 24);
     const forged = writeSafetensors(parts, { ...metadata, dataSum: "0".repeat(32), headerCrc32: "0".repeat(8) });
     sealHeader(forged);
     const path = write(forged);
     const other = write(makeState(2).toBytes(codec));
-    const run = () => opened([other, path], (states) => composeStored(states, "picaso-r", three));
-    expect(run).toThrow(new RegExp(`${path}, tensor ssm.*found NaN`));
+    const run = () => opened([other, path], (states) => composeStored(states, "picaso-r", { threads: three }));
+    expect(run).toThrow(new RegExp(`${path}, tensor ${tensor}.*found NaN`));
   });
 
   it("finds a file that was cut off after it was opened", () => {
@@ -138,7 +139,7 @@ describe.each(codecNames)("%s", (codec) => {
     const states = paths.map((path) => StoredState.open(path));
     truncateSync(paths[1]!, states[1]!.layout.ssm.values.end - 100);
     for (const threads of [one, three]) {
-      expect(() => composeStored(states, "picaso-r", threads)).toThrow(/its end at .* changed while it was read/);
+      expect(() => composeStored(states, "picaso-r", { threads })).toThrow(/its end at .* changed while it was read/);
     }
     for (const state of states) state.close();
   });
@@ -152,7 +153,7 @@ it("soup and picaso-s give the same bits for every order, picaso-r for every rot
     bits(
       opened(
         order.map((i) => paths[i]!),
-        (states) => composeStored(states, method, one),
+        (states) => composeStored(states, method, { threads: one }),
       ),
     );
   for (const method of ["soup", "picaso-s"] as const) {
@@ -171,16 +172,52 @@ it("other threads take part, and give the same bits", async () => {
   for (const codec of codecNames) {
     const paths = writeStates(codec, 4, wide);
     const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
-    const expected = bits(composeStored(memory, "picaso-s", one));
+    const expected = bits(composeStored(memory, "picaso-s", { threads: one }));
     let shared = 0;
     for (let attempt = 0; attempt < 500 && shared === 0; attempt++) {
-      expect(bits(opened(paths, (states) => composeStored(states, "picaso-s", three)))).toEqual(expected);
+      expect(bits(opened(paths, (states) => composeStored(states, "picaso-s", { threads: three })))).toEqual(expected);
       shared = three.chunksShared;
       // Threads start while this one is not waiting for them.
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     expect(shared).toBeGreaterThan(0);
-    expect(bits(composeStored(memory, "picaso-s", three))).toEqual(expected);
+    expect(bits(composeStored(memory, "picaso-s", { threads: three }))).toEqual(expected);
+  }
+});
+
+it("a composed state can be reused: the same bits, in the same memory", () => {
+  const memory = writeStates("bf16", 5).map((path) => StoredState.fromBytes(readFileSync(path), path));
+  const expected = composeStored(memory, "picaso-r", { threads: one });
+  const old = composeStored(memory.slice(1), "soup", { threads: one });
+  const again = composeStored(memory, "picaso-r", { threads: one, reuse: old });
+  expect(bits(again)).toEqual(bits(expected));
+  expect(again.ssm).toBe(old.ssm);
+  const other = makeState(1, oddShape);
+  expect(() => composeStored(memory, "soup", { threads: one, reuse: other })).toThrow(/state to reuse/);
+});
+
+it("keeps decays when a state is closed, and does not sum it any more", () => {
+  const source = new ContextState({ ...makeState(1), logDecay: Float32Array.from(makeState(1).logDecay) });
+  const path = write(source.toBytes("f32"));
+  for (const state of [StoredState.open(path), StoredState.fromBytes(readFileSync(path), path)]) {
+    state.close();
+    const next = StoredState.fromBytes(makeState(2).toBytes("f32"), "next");
+    expect(state.logDecay).toEqual(source.logDecay);
+    expect(() => composeStored([next, state], "soup", { threads: one })).toThrow(/one that was closed/);
+    next.close();
+  }
+});
+
+it("sums states in memory that the kernels cannot read in place to the same bits", () => {
+  const paths = writeStates("int8", 4);
+  const memory = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
+  const full = vi.spyOn(sharedMemory, "allocate").mockReturnValue(null);
+  const elsewhere = paths.map((path) => StoredState.fromBytes(readFileSync(path), path));
+  full.mockRestore();
+  for (const threads of [one, three]) {
+    expect(bits(composeStored(elsewhere, "picaso-s", { threads }))).toEqual(
+      bits(composeStored(memory, "picaso-s", { threads })),
+    );
   }
 });
 
@@ -206,7 +243,7 @@ describe("bad input", () => {
     const run = (...which: number[]) =>
       opened(
         which.map((i) => paths[i]!),
-        (states) => composeStored(states, "soup", one),
+        (states) => composeStored(states, "soup", { threads: one }),
       );
     expect(() => run(0, 1)).toThrow(/expected the codec f32.*found bf16/);
     expect(() => run(0, 2)).toThrow(/state 1: .* N8 P6 .* found .* N9 P7/);
@@ -220,7 +257,7 @@ describe("bad input", () => {
       logDecay: new Float64Array(15),
     });
     const paths = [write(huge.toBytes("f32")), write(huge.toBytes("f32"))];
-    expect(() => opened(paths, (states) => composeStored(states, "picaso-r", one))).toThrow(
+    expect(() => opened(paths, (states) => composeStored(states, "picaso-r", { threads: one }))).toThrow(
       /states whose sum is finite/,
     );
   });

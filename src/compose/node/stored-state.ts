@@ -18,9 +18,21 @@ import type { StateMetadata } from "../../state/state-header.js";
 import type { StateLayout, StoredTensor } from "../../state/state-layout.js";
 import type { ComposableState } from "../compose.js";
 import type { Term, TermBytes } from "../kernel/job.js";
+import { sharedMemory } from "./shared-memory.js";
+
+/** The whole file in memory, or its descriptor and the bytes around ssm. */
+type Source = { whole: Held } | { fd: number; before: Held; after: Held };
+
+/** Bytes of a file in memory, and their address where the kernels can read them. */
+interface Held {
+  bytes: Uint8Array;
+  address: number | null;
+  /** To be given back when the state is closed. */
+  room: number | null;
+}
 
 /** What is read of a file at once; headers are far smaller. */
-const FIRST_BYTES = 65_536;
+const FIRST_BYTES = 8192;
 
 export class StoredState implements ComposableState {
   readonly fingerprint: string;
@@ -29,26 +41,28 @@ export class StoredState implements ComposableState {
   readonly logDecay: Float32Array | Float64Array;
   readonly ssm: Term;
   readonly conv: Term;
+  private closed = false;
 
   private constructor(
     /** Path of the file, for messages. */
     readonly where: string,
     readonly metadata: StateMetadata,
     readonly layout: StateLayout,
-    /** The whole file in shared memory, or its descriptor and the bytes around ssm. */
-    private readonly source: { bytes: Uint8Array } | { fd: number; before: Uint8Array; after: Uint8Array },
+    private readonly source: Source,
   ) {
     this.fingerprint = metadata.fingerprint;
     this.tokens = metadata.tokens;
     this.shape = layout.shape;
-    this.logDecay = decodeLogDecay(this.memory(layout.logDecay), layout.logDecay.dtype, where);
-    this.ssm = this.term(layout.ssm, (info) => this.bytesOf(info));
-    this.conv = this.term(layout.conv, (info) => this.memory(info));
+    // A copy: decays are asked for after the state was closed.
+    this.logDecay = decodeLogDecay(this.held(layout.logDecay).bytes.slice(), layout.logDecay.dtype, where);
+    this.ssm = this.term(layout.ssm, (info) => this.bytesOfSsm(info));
+    this.conv = this.term(layout.conv, (info) => forKernel(this.held(info)));
   }
 
   /** Opens a file; {@link close} it. Throws as `decodeState` for what its header and decays tell, or `not-found`. */
   static open(path: string): StoredState {
     const fd = openFile(path);
+    const parts: Held[] = [];
     try {
       const size = fstatSync(fd).size;
       const first = readPart(fd, 0, Math.min(FIRST_BYTES, size), path);
@@ -63,44 +77,66 @@ export class StoredState implements ComposableState {
         return whole;
       }
       const { ssm, dataStart, dataEnd } = layout;
-      const before = readPart(fd, dataStart, ssmStart - dataStart, path);
-      const after = readPart(fd, ssm.values.end, dataEnd - ssm.values.end, path);
+      const [before, after] = [hold(ssmStart - dataStart), hold(dataEnd - ssm.values.end)];
+      parts.push(before, after);
+      readInto(before.bytes, fd, dataStart, path);
+      readInto(after.bytes, fd, ssm.values.end, path);
       return new StoredState(path, metadata, layout, { fd, before, after });
     } catch (error) {
       closeSync(fd);
+      release(parts);
       throw error;
     }
   }
 
-  /** The state in the bytes of a file, checked as by `decodeState` but for values; they are copied where not shared. */
+  /**
+   * The state in the bytes of a file, checked as by `decodeState` but for values. They are copied into the memory that
+   * all threads' kernels read, until {@link close}; beyond its 4 GB into other shared memory, and then summed slower.
+   */
   static fromBytes(bytes: Uint8Array, where: string): StoredState {
     const size = safetensorsHeaderSize(bytes.subarray(0, 8), bytes.length, where);
     const { metadata, layout } = parseStateLayout(bytes.subarray(8, 8 + size), bytes.length, where);
     const sum = dataSumDigits(dataSum(bytes.subarray(layout.dataStart)));
     if (sum !== metadata.dataSum) throw wrongSum(metadata, sum, where);
-    let shared = bytes;
-    if (!(bytes.buffer instanceof SharedArrayBuffer)) {
-      shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
-      shared.set(bytes);
+    const whole = hold(bytes.length, layout.ssm.values.begin);
+    whole.bytes.set(bytes);
+    try {
+      return new StoredState(where, metadata, layout, { whole });
+    } catch (error) {
+      release([whole]);
+      throw error;
     }
-    return new StoredState(where, metadata, layout, { bytes: shared });
   }
 
   /** Throws what is wrong with a state that could not be summed to finite values: the values of its file are checked. */
   checkValues(): void {
     const bytes =
-      "bytes" in this.source ? this.source.bytes : readPart(this.source.fd, 0, this.layout.dataEnd, this.where);
+      "whole" in this.source ? this.source.whole.bytes : readPart(this.source.fd, 0, this.layout.dataEnd, this.where);
     decodeStateFile(bytes, this.where);
   }
 
   /** The pieces of the data that stand before and after ssm, for the checksum; null where it is known to be right. */
   aroundSsm(): { before: Uint8Array; after: Uint8Array } | null {
-    return "fd" in this.source ? this.source : null;
+    return "fd" in this.source ? { before: this.source.before.bytes, after: this.source.after.bytes } : null;
   }
 
-  /** Gives the file back; the state cannot be summed afterwards. */
+  /** Throws `bad-argument` after {@link close}. */
+  assertOpen(): void {
+    if (!this.closed) return;
+    throw new PicasoError("bad-argument", {
+      where: `compose, ${this.where}`,
+      expected: "a state that is open",
+      found: "one that was closed",
+      next: "Close states when they have been composed.",
+    });
+  }
+
+  /** Gives the file or the memory back; the state cannot be summed afterwards. */
   close(): void {
+    if (this.closed) return;
+    this.closed = true;
     if ("fd" in this.source) closeSync(this.source.fd);
+    release("fd" in this.source ? [this.source.before, this.source.after] : [this.source.whole]);
   }
 
   private term({ values, scales }: StoredTensor, bytesOf: (info: TensorInfo) => TermBytes): Term {
@@ -109,20 +145,43 @@ export class StoredState implements ComposableState {
     return { codec, values: bytesOf(values), scales: scales && bytesOf(scales), width };
   }
 
-  private bytesOf(info: TensorInfo): TermBytes {
-    if ("bytes" in this.source) return this.memory(info);
+  private bytesOfSsm(info: TensorInfo): TermBytes {
+    if ("whole" in this.source) return forKernel(this.held(info));
     const { begin, end } = info;
     return { fd: this.source.fd, begin, byteLength: end - begin, dataEnd: this.layout.dataEnd };
   }
 
-  /** A tensor outside ssm. */
-  private memory({ begin, end }: TensorInfo): Uint8Array {
-    if ("bytes" in this.source) return this.source.bytes.subarray(begin, end);
+  /** A tensor that is held in memory. */
+  private held({ begin, end }: TensorInfo): Held {
+    if ("whole" in this.source) return partOf(this.source.whole, begin, end);
     const { before, after } = this.source;
     const { dataStart, dataEnd } = this.layout;
-    const [bytes, start] = end <= dataStart + before.length ? [before, dataStart] : [after, dataEnd - after.length];
-    return bytes.subarray(begin - start, end - start);
+    const isBefore = end <= dataStart + before.bytes.length;
+    const [part, start] = isBefore ? [before, dataStart] : [after, dataEnd - after.bytes.length];
+    return partOf(part, begin - start, end - start);
   }
+}
+
+/** Room for bytes of a file in the memory that all kernels read; once that is full, in other shared memory. */
+function hold(length: number, aligned = 0): Held {
+  // The byte at `aligned` comes to stand at the beginning of a cache line.
+  const lead = -aligned & 63;
+  const room = sharedMemory.allocate(lead + length);
+  if (room === null) return { bytes: new Uint8Array(new SharedArrayBuffer(length)), address: null, room };
+  const address = room + lead;
+  return { bytes: sharedMemory.bytes(address, length), address, room };
+}
+
+function release(parts: readonly Held[]): void {
+  for (const { room } of parts) if (room !== null) sharedMemory.release(room);
+}
+
+function partOf({ bytes, address }: Held, begin: number, end: number): Held {
+  return { bytes: bytes.subarray(begin, end), address: address === null ? null : address + begin, room: null };
+}
+
+function forKernel({ bytes, address }: Held): TermBytes {
+  return address === null ? bytes : { address, byteLength: bytes.length };
 }
 
 /**
@@ -146,6 +205,12 @@ function openFile(path: string): number {
 
 function readPart(fd: number, position: number, length: number, path: string): Uint8Array {
   const bytes = new Uint8Array(length);
+  readInto(bytes, fd, position, path);
+  return bytes;
+}
+
+function readInto(bytes: Uint8Array, fd: number, position: number, path: string): void {
+  const { length } = bytes;
   for (let done = 0; done < length; ) {
     const count = readSync(fd, bytes, done, length - done, position + done);
     if (count > 0) {
@@ -159,5 +224,4 @@ function readPart(fd: number, position: number, length: number, path: string): U
       next: "Run `picaso verify`.",
     });
   }
-  return bytes;
 }

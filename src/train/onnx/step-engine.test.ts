@@ -1,4 +1,4 @@
-/** The graph of a whole step on the CPU; step-engine.webgpu.test.ts has it on a graphics card. */
+/** The graph of a whole step on the CPU; test/webgpu-training.test.ts has it on a graphics card. */
 import { testEngine } from "../test-engine.js";
 import { StepEngine } from "./step-engine.js";
 

@@ -4,6 +4,7 @@
  */
 import { throwIfAborted } from "../../errors.js";
 import type { Mamba2Config } from "../../model/config.js";
+import { assertWebGpu } from "../../model/webgpu/engine.js";
 import { countTargets, type TrainingExample } from "../example.js";
 import type { EngineOptions, GradientEngine, LossAndGradients, ParameterValues } from "../gradient-engine.js";
 import { embeddingsName, floats } from "./engine.js";
@@ -58,7 +59,12 @@ export class StepEngine implements GradientEngine {
     device: GraphDevice = "webgpu",
   ): Promise<StepEngine> {
     const engine = new StepEngine(config, options, device);
-    await engine.sessionOf({ contexts: "none", queries: "one" }, false);
+    try {
+      await engine.sessionOf({ contexts: "none", queries: "one" }, false);
+    } catch (error) {
+      if (device === "webgpu") await assertWebGpu();
+      throw error;
+    }
     return engine;
   }
 
