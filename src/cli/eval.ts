@@ -80,9 +80,10 @@ export function evalCommand(): Command {
       availableParallelism(),
     )
     .addOption(
-      new Option("--ablation <kind>", "vary one thing (passage-length, retrieval: wikitext only)").choices([
+      new Option("--ablation <kind>", "vary one thing (passage-length, retrieval, form: wikitext only)").choices([
         "passage-length",
         "retrieval",
+        "form",
         "layers",
         "conv",
         "codec",

@@ -5,10 +5,11 @@ import { PicasoError } from "../errors.js";
 import type { LanguageModel } from "../model/language-model.js";
 import { type Codec, codecNames } from "../state/codec.js";
 import type { Adjustment } from "./adjustment.js";
+import { wikiTextForms } from "./data/wikitext-form.js";
 import { type Evaluated, type EvaluateOptions, planOf, settingsOf } from "./evaluate-suite.js";
 import type { EvaluationMethod } from "./methods.js";
 import type { EvaluationContext, EvaluationQuery } from "./query.js";
-import { readSuite, type SuiteOptions } from "./read-suite.js";
+import { readSuite, type SuiteOptions, suiteBeginning } from "./read-suite.js";
 import { interval } from "./report/rows.js";
 import { runEvaluation } from "./run.js";
 import { type MethodSummary, summarize } from "./summary.js";
@@ -24,7 +25,7 @@ interface Variant {
 const defaultMethods: readonly EvaluationMethod[] = ["none", "soup", "caso", "picaso-r", "picaso-s", "concat"];
 
 /** They change how the suite's contexts are made. */
-const wikitextOnly = new Set(["passage-length", "retrieval"]);
+const wikitextOnly = new Set(["passage-length", "retrieval", "form"]);
 
 export const ablations: Record<string, (model: LanguageModel, options: EvaluateOptions) => Variant[]> = {
   /** Contexts are cut shorter or longer; the queries stay. */
@@ -35,6 +36,7 @@ export const ablations: Record<string, (model: LanguageModel, options: EvaluateO
       name: retrieval,
       suite: { retrieval },
     })),
+  form: () => wikiTextForms.map((form) => ({ name: form, suite: { form } })),
   /** Layers that are not composed take the best context's state alone. */
   layers: (model) => {
     const { layers } = model.config;
@@ -76,7 +78,7 @@ export async function runAblation(model: LanguageModel, options: EvaluateOptions
   if (!variants || (wikitextOnly.has(kind) && options.suite !== "wikitext")) {
     throw new PicasoError("bad-argument", {
       where: "--ablation",
-      expected: `${Object.keys(ablations).join(", ")}; ${[...wikitextOnly].join(" and ")} with the suite wikitext`,
+      expected: `${Object.keys(ablations).join(", ")}; ${[...wikitextOnly].join(", ")} with the suite wikitext`,
       found: `${kind} with ${options.suite}`,
       next: "Name one of these.",
     });
@@ -84,12 +86,14 @@ export async function runAblation(model: LanguageModel, options: EvaluateOptions
   const plan = planOf({ ...options, methods: options.methods ?? defaultMethods });
   const rows: { variant: string; methods: MethodSummary[] }[] = [];
   for (const { name, suite, adjustment, codec } of variants) {
-    const queries = await readSuite(model, { ...options, ...suite });
+    const varied = { ...options, ...suite };
+    const queries = await readSuite(model, varied);
     const results = await runEvaluation(model, queries, {
       out: join(options.out, name.replaceAll(" ", "-")),
       plan: { ...plan, adjustment: typeof adjustment === "function" ? adjustment(queries) : adjustment },
       codec,
       workers: options.workers,
+      beginning: suiteBeginning(model, varied),
       settings: { ...settingsOf(options), ablation: kind, variant: name },
       onProgress: (progress) => options.onProgress?.(name, progress),
       signal: options.signal,

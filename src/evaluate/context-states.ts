@@ -6,21 +6,33 @@ import type { Codec } from "../state/codec.js";
 import { ContextState } from "../state/context-state.js";
 import type { EvaluationContext } from "./query.js";
 
+export interface ContextStatesOptions {
+  /** Bytes. @default 2e9 */
+  memory?: number;
+  /** @default "f32" */
+  codec?: Codec;
+  /** @default the model's beginning of sequence */
+  beginning?: readonly number[];
+}
+
 export class ContextStates {
   /** Least recently used first. */
   private readonly states = new Map<string, ContextState>();
   private readonly means = new WeakMap<readonly EvaluationContext[], Promise<ContextState>>();
   private readonly capacity: number;
   private readonly codec: Codec;
+  /** Tokens before every context, and before a prompt without contexts. */
+  readonly beginning: readonly number[];
 
   /** Keeps about `memory` bytes of states; {@link stored} passes them through `codec`. */
   constructor(
     private readonly model: LanguageModel,
-    { memory = 2e9, codec = "f32" }: { memory?: number; codec?: Codec } = {},
+    { memory = 2e9, codec = "f32", beginning: begin = beginning(model) }: ContextStatesOptions = {},
   ) {
     const { ssm, conv } = model.zeroState();
     this.capacity = Math.max(64, Math.floor(memory / (ssm.byteLength + conv.byteLength)));
     this.codec = codec;
+    this.beginning = begin;
   }
 
   /** The states of these contexts as they were read, in their order. */
@@ -28,11 +40,10 @@ export class ContextStates {
     const missing = [...new Map(contexts.map((context) => [context.id, context])).values()].filter(
       ({ id }) => !this.states.has(id),
     );
-    const begin = beginning(this.model);
     const fresh = new Map<string, ContextState>();
     // One by one: in a batch the last digit can depend on what else is in it, and so on what was known before.
     for (const { id, tokens } of missing) {
-      fresh.set(id, await this.model.encode([...begin, ...tokens], { signal }));
+      fresh.set(id, await this.model.encode([...this.beginning, ...tokens], { signal }));
     }
     const found = contexts.map(({ id }) => fresh.get(id) ?? this.states.get(id)!);
     for (const [i, { id }] of contexts.entries()) {

@@ -10,7 +10,7 @@ import type { QueryResult } from "./measure-query.js";
 import { type EvaluationMethod, evaluationMethods } from "./methods.js";
 import { measurePerplexity } from "./perplexity.js";
 import type { EvaluationQuery } from "./query.js";
-import { readSuite, type SuiteOptions } from "./read-suite.js";
+import { readSuite, type SuiteOptions, suiteBeginning } from "./read-suite.js";
 import { figuresOf } from "./report/figures.js";
 import { reportPage } from "./report/html.js";
 import { summaryRows } from "./report/rows.js";
@@ -61,6 +61,7 @@ export async function evaluateSuite(model: LanguageModel, options: EvaluateOptio
     out: options.out,
     plan: { ...plan, ...scatter },
     settings,
+    beginning: suiteBeginning(model, options),
     workers: options.workers,
     signal: options.signal,
     onProgress: (progress) => options.onProgress?.("measuring", progress),
@@ -76,7 +77,7 @@ async function writeResults(
   results: readonly QueryResult[],
   settings: Record<string, unknown>,
 ): Promise<Evaluated> {
-  const states = new ContextStates(model);
+  const states = new ContextStates(model, { beginning: suiteBeginning(model, options) });
   const sample = queries.filter(({ contexts }) => contexts.length > 0).slice(0, options.timings);
   const timings = await measureTimings(model, states, sample, planOf(options), options.signal);
   const pictures = await Promise.all(
@@ -110,7 +111,7 @@ export function planOf({ ks, methods = evaluationMethods, piconcatMost, suite }:
 
 /** What distinguishes one run from another, in the journal and the report. */
 export function settingsOf(options: EvaluateOptions): Record<string, unknown> {
-  const { suite, retrieval, embedder, seed, passageTokens, pool } = options;
+  const { suite, retrieval, embedder, seed, passageTokens, form = "file", pool } = options;
   // Names without folders: the same file elsewhere is the same run.
   return {
     suite,
@@ -119,6 +120,7 @@ export function settingsOf(options: EvaluateOptions): Record<string, unknown> {
     embedder: embedder && `${embedder.name} ${embedder.fingerprint}`,
     seed,
     passageTokens,
+    form: suite === "wikitext" ? form : undefined,
     pool: pool.map((file) => basename(file)),
   };
 }

@@ -4,7 +4,6 @@
  */
 import { compose } from "../compose/compose.js";
 import { groupByLength, mostSequences } from "../model/batch.js";
-import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { ContextState } from "../state/context-state.js";
 import { type Adjustment, adjustedComposition } from "./adjustment.js";
@@ -84,7 +83,7 @@ export async function measureStarts(
     if (!adjustment) return compose(chosen, start.method);
     return adjustedComposition(adjustment, chosen, start.method, shared);
   };
-  const prompts = starts.map(({ kind }) => [...(kind === "none" ? beginning(model) : []), ...query.prompt]);
+  const prompts = starts.map(({ kind }) => [...(kind === "none" ? contextStates.beginning : []), ...query.prompt]);
   const sequences = prompts.map((prompt) => ({ tokens: [...prompt, ...query.target] }));
   const outcomes = new Array<Outcome>(starts.length);
   // States are made a batch at a time: those of all starts together would be many times the model's size. Answers are

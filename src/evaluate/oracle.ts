@@ -9,8 +9,12 @@ import type { Ranker } from "./retrieval.js";
 const candidates = 24;
 
 /** Knows the target, which no retrieval does: an upper bound for rankings by single contexts. */
-export function oracleRanker(model: LanguageModel, first: Ranker, signal?: AbortSignal): Ranker {
-  const states = new ContextStates(model);
+export function oracleRanker(
+  model: LanguageModel,
+  first: Ranker,
+  { beginning, signal }: { beginning?: readonly number[]; signal?: AbortSignal } = {},
+): Ranker {
+  const states = new ContextStates(model, { beginning });
   return {
     async rank(request, most) {
       const contexts = await first.rank(request, candidates);

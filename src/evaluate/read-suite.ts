@@ -1,11 +1,13 @@
 /** The queries of each suite, from its data file. */
 import { PicasoError } from "../errors.js";
 import { resolveDataFile } from "../hub/data-file.js";
+import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { Embedder } from "../retrieve/embedder.js";
 import { type MsMarcoRow, parseMsMarco, readMsMarco } from "./data/msmarco.js";
 import { readParquet } from "./data/parquet.js";
 import { readSquad } from "./data/squad.js";
+import { fragmentForm, type WikiTextForm } from "./data/wikitext-form.js";
 import type { EvaluationQuery } from "./query.js";
 import type { Embedding } from "./retrieval.js";
 import { msMarcoQueries } from "./suites/msmarco.js";
@@ -27,6 +29,8 @@ export interface SuiteOptions {
   passageTokens: number;
   /** wikitext: most tokens of the passages that contexts are cut from. @default passageTokens */
   contextTokens?: number;
+  /** wikitext: how fragments are written. @default "file" */
+  form?: WikiTextForm;
   /** More files for the database. */
   pool: readonly string[];
   offline?: boolean;
@@ -36,14 +40,14 @@ export interface SuiteOptions {
 }
 
 export async function readSuite(model: LanguageModel, options: SuiteOptions): Promise<EvaluationQuery[]> {
-  const { queries, seed, passageTokens, contextTokens, pool, signal } = options;
+  const { queries, seed, passageTokens, contextTokens, form, pool, signal } = options;
   const path = await resolveDataFile(options.data, { offline: options.offline, signal: options.signal });
   const contexts = Math.max(1, ...options.ks);
   switch (options.suite) {
     case "wikitext": {
       const retrieval = choose(options, ["bm25", "random", "oracle"]);
       return wikiTextQueries(model, {
-        ...{ path, pool, passageTokens, contextTokens, retrieval, queries, contexts, seed, signal },
+        ...{ path, pool, passageTokens, contextTokens, form, retrieval, queries, contexts, seed, signal },
       });
     }
     case "msmarco": {
@@ -65,6 +69,14 @@ export async function readSuite(model: LanguageModel, options: SuiteOptions): Pr
         next: "Name one of these.",
       });
   }
+}
+
+/** Tokens that stand before every context of a suite, and before a prompt without contexts. */
+export function suiteBeginning(
+  model: LanguageModel,
+  { suite, form }: Pick<SuiteOptions, "suite" | "form">,
+): readonly number[] {
+  return suite === "wikitext" ? fragmentForm(model, form).beginning : beginning(model);
 }
 
 async function readRows(path: string): Promise<MsMarcoRow[]> {

@@ -14,6 +14,8 @@ export interface RunOptions {
   plan: QueryPlan;
   /** Passes stored states through this codec. @default "f32" */
   codec?: Codec;
+  /** Tokens before every context, and before a prompt without contexts. @default the model's beginning of sequence */
+  beginning?: readonly number[];
   /** Processes that measure side by side, each with one thread; in this process for 0. @default 0 */
   workers?: number;
   /** What distinguishes this run from others: suite, data, options. */
@@ -28,7 +30,7 @@ export async function runEvaluation(
   queries: readonly EvaluationQuery[],
   options: RunOptions,
 ): Promise<QueryResult[]> {
-  const { plan, settings, codec = "f32", workers = 0, signal } = options;
+  const { plan, settings, codec = "f32", beginning, workers = 0, signal } = options;
   const description = { ...settings, model: model.fingerprint, plan, codec, queries: queries.length };
   const journal = await Journal.open<QueryResult>(join(options.out, "queries.jsonl"), description);
   const known = new Map(journal.entries.map((entry) => [entry.id, entry]));
@@ -40,9 +42,9 @@ export async function runEvaluation(
   };
   if (workers > 0 && left.length > 0) {
     const { directory, dtype } = model;
-    await measureInWorkers({ directory, dtype, workers, plan, codec, signal }, left, take);
+    await measureInWorkers({ directory, dtype, workers, plan, codec, beginning, signal }, left, take);
   } else {
-    const states = new ContextStates(model, { codec });
+    const states = new ContextStates(model, { codec, beginning });
     for (const [number, query] of left) await take(await measureQuery(model, states, query, number, plan, signal));
   }
   return queries.map(({ id }) => known.get(id)!);

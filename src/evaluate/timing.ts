@@ -4,7 +4,6 @@
  */
 import { compose } from "../compose/compose.js";
 import { throwIfAborted } from "../errors.js";
-import { beginning } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { ContextState } from "../state/context-state.js";
 import type { ContextStates } from "./context-states.js";
@@ -33,7 +32,7 @@ export async function measureTimings(
       if (k > query.contexts.length) continue;
       throwIfAborted(signal, "timing");
       const start = performance.now();
-      await firstToken(model, query, startOf(method, k), single);
+      await firstToken(model, states.beginning, query, startOf(method, k), single);
       times.push(performance.now() - start);
     }
   }
@@ -42,8 +41,13 @@ export async function measureTimings(
     .map(({ method, k, times }) => ({ method, k, milliseconds: median(times), queries: times.length }));
 }
 
-async function firstToken(model: LanguageModel, query: EvaluationQuery, start: Start, single: ContextState[]) {
-  const begin = beginning(model);
+async function firstToken(
+  model: LanguageModel,
+  begin: readonly number[],
+  query: EvaluationQuery,
+  start: Start,
+  single: ContextState[],
+) {
   if (start.kind === "none") return model.forward([...begin, ...query.prompt]);
   if (start.kind === "composed") {
     const chosen = start.order.map((rank) => single[rank]!);

@@ -17,6 +17,7 @@ export interface WorkerSetup {
   dtype: WeightDtype;
   plan: QueryPlan;
   codec: Codec;
+  beginning?: readonly number[];
   /** Bytes of states that the worker keeps. */
   memory: number;
 }

@@ -6,6 +6,7 @@
 import type { LanguageModel } from "../../model/language-model.js";
 import { type Passage, splitPassages } from "../../retrieve/passages.js";
 import { readWikiText } from "../data/wikitext.js";
+import { type FragmentForm, fragmentForm, type WikiTextForm } from "../data/wikitext-form.js";
 import { countWords } from "../metrics/log-perplexity.js";
 import { oracleRanker } from "../oracle.js";
 import type { EvaluationQuery } from "../query.js";
@@ -29,6 +30,8 @@ export interface WikiTextOptions {
   passageTokens?: number;
   /** The same for the passages whose halves are contexts. @default passageTokens */
   contextTokens?: number;
+  /** How fragments are written. @default "file" */
+  form?: WikiTextForm;
   /** What ranks the contexts; an embedder ranks by itself. @default "bm25" */
   retrieval?: "bm25" | "random" | "oracle" | Embedding;
   /** Queries drawn at random; all of them by default. */
@@ -51,12 +54,13 @@ interface Halves {
 
 export async function wikiTextQueries(model: LanguageModel, options: WikiTextOptions): Promise<EvaluationQuery[]> {
   const { passageTokens = 128, contextTokens = passageTokens, contexts, seed = 0 } = options;
+  const form = fragmentForm(model, options.form);
   const evaluated = await readArticles("eval", options.path);
   const others = await Promise.all((options.pool ?? []).map((path, i) => readArticles(`pool${i}`, path)));
-  const passages = evaluated.flatMap((article) => cutArticle(model, article, passageTokens));
+  const passages = evaluated.flatMap((article) => cutArticle(model, form, article, passageTokens));
   const pool = [evaluated, ...others].flat().flatMap((article) => {
-    const cut = cutArticle(model, article, contextTokens);
-    return cut.flatMap((halves) => poolContexts(model, halves));
+    const cut = cutArticle(model, form, article, contextTokens);
+    return cut.flatMap((halves) => poolContexts(model, form, halves));
   });
   const ranker = await makeRanker(model, pool, options);
   const queries: EvaluationQuery[] = [];
@@ -65,7 +69,7 @@ export async function wikiTextQueries(model: LanguageModel, options: WikiTextOpt
     const [prompt, target] = ids;
     const id = `${place.article}/${place.start}`;
     const query = { id, prompt, target, words: countWords(model.tokenizer.decode(target)), contexts: [] };
-    const text = model.tokenizer.decode(prompt);
+    const text = model.tokenizer.decode(prompt).trim();
     queries.push({ ...query, contexts: await ranker.rank({ text, place, number, query }, contexts) });
   }
   return queries;
@@ -87,34 +91,41 @@ async function readArticles(file: string, path: string): Promise<Article[]> {
 }
 
 /** Passages of an article; those under a quarter of the length wanted are left out. */
-function cutArticle({ tokenizer }: LanguageModel, { id, text }: Article, maxTokens: number): Halves[] {
+function cutArticle(
+  { tokenizer }: LanguageModel,
+  form: FragmentForm,
+  { id, text }: Article,
+  maxTokens: number,
+): Halves[] {
   const isLong = ({ tokens }: Passage) => tokens >= maxTokens / 4;
   return splitPassages(text, { maxTokens, overlap: 0, tokenizer })
     .filter(isLong)
     .map((passage) => {
-      const ids = tokenizer.encode(passage.text);
+      const ids = form.encode(passage.text);
       const half = Math.floor(ids.length / 2);
       const place = { article: id, start: passage.start, end: passage.end };
       return { place, ids: [ids.slice(0, half), ids.slice(half)] };
     });
 }
 
-function poolContexts({ tokenizer, form }: LanguageModel, { place, ids }: Halves): PoolContext[] {
+function poolContexts({ tokenizer }: LanguageModel, { end }: FragmentForm, { place, ids }: Halves): PoolContext[] {
   return ids.map((half, number) => ({
     id: `${place.article}/${place.start}-${place.end}/${number}`,
     place,
-    text: tokenizer.decode(half),
-    tokens: [...half, ...form.passageSuffixIds],
+    text: tokenizer.decode(half).trim(),
+    tokens: [...half, ...end],
   }));
 }
 
 async function makeRanker(
   model: LanguageModel,
   pool: readonly PoolContext[],
-  { retrieval = "bm25", seed = 0, signal }: WikiTextOptions,
+  { retrieval = "bm25", form, seed = 0, signal }: WikiTextOptions,
 ): Promise<Ranker> {
   if (retrieval === "random") return randomRanker(pool, seed);
   if (typeof retrieval === "object") return embedderRanker(pool, retrieval);
   const bm25 = await bm25Ranker(pool);
-  return retrieval === "bm25" ? bm25 : oracleRanker(model, bm25, signal);
+  return retrieval === "bm25"
+    ? bm25
+    : oracleRanker(model, bm25, { beginning: fragmentForm(model, form).beginning, signal });
 }
