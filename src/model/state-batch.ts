@@ -42,16 +42,17 @@ export class StateBatch {
   /** The states of this batch, written by every run in place. */
   private own: PackedBatchState | undefined;
 
-  /** The given states are only read. */
+  /** The given states are only read. Two or more are copied into `memory` if it is given, which is then this batch's. */
   constructor(
     private readonly session: ModelSession,
     private readonly initial: readonly ContextState[],
+    memory?: Float32Array,
   ) {
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
     this.tokens = initial.map((state) => state.tokens);
     const [first, ...others] = initial as [ContextState, ...ContextState[]];
-    if (others.length > 0) this.own = gather(initial, this.shape);
+    if (others.length > 0) this.own = gather(initial, this.shape, memory);
     this.past = this.own ?? { ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
   }
 
@@ -115,8 +116,8 @@ export class StateBatch {
 }
 
 /** Copies of the states side by side, layer by layer for ssm. */
-function gather(states: readonly ContextState[], shape: StateShape): PackedBatchState {
-  const batch = batchState(shape, states.length);
+function gather(states: readonly ContextState[], shape: StateShape, memory?: Float32Array): PackedBatchState {
+  const batch = batchState(shape, states.length, memory);
   for (const [index, { ssm, conv }] of states.entries()) {
     for (const [layer, values] of cut(ssm, shape.layers).entries())
       batch.ssm[layer]!.set(values, index * values.length);
