@@ -8,8 +8,9 @@ import type { MsMarcoRow } from "../evaluate/data/msmarco.js";
 import type { NqRow } from "../evaluate/data/nq.js";
 import type { SquadParagraph } from "../evaluate/data/squad.js";
 import type { WikiArticle } from "../evaluate/data/wikitext.js";
+import { type FragmentForm, passageForm } from "../evaluate/data/wikitext-form.js";
 import type { Random } from "../evaluate/random.js";
-import { beginning, contextTokens, type FormedModel, questionTokens } from "../model/form.js";
+import { contextTokens, type FormedModel, questionTokens } from "../model/form.js";
 import { splitPassages } from "../retrieve/passages.js";
 import type { ExampleSource, TrainingExample } from "./example.js";
 
@@ -34,6 +35,8 @@ export interface ContinuationOptions {
   passageTokens?: number;
   /** @default 0 to 10, as in the paper */
   contexts?: ContextRange;
+  /** How passages are written. @default as passages for questions are */
+  form?: FragmentForm;
   /** Texts cut into passages so far. */
   onProgress?: (progress: { done: number; total: number }) => void;
   signal?: AbortSignal;
@@ -46,8 +49,15 @@ export interface ContinuationOptions {
 export async function continuationExamples(
   model: FormedModel,
   texts: readonly LongText[],
-  { passageTokens = 128, contexts = { min: 0, max: 10 }, onProgress, signal }: ContinuationOptions = {},
+  options: ContinuationOptions = {},
 ): Promise<ExampleSource> {
+  const {
+    passageTokens = 128,
+    contexts = { min: 0, max: 10 },
+    form = passageForm(model),
+    onProgress,
+    signal,
+  } = options;
   checkRange(contexts);
   const { tokenizer } = model;
   const passages: { tokens: number[]; others: number[] }[] = [];
@@ -58,7 +68,7 @@ export async function continuationExamples(
     throwIfAborted(signal, "reading training data");
     const first = passages.length;
     const cut = splitPassages(text, { maxTokens: passageTokens, overlap: 0, tokenizer });
-    const tokens = cut.map((passage) => tokenizer.encode(passage.text));
+    const tokens = cut.map((passage) => form.encode(passage.text));
     const kept = tokens.filter(({ length }) => length >= passageTokens / 4);
     const own = kept.map((_, i) => first + i);
     passages.push(...kept.map((passage) => ({ tokens: passage, others: own })));
@@ -73,12 +83,8 @@ export async function continuationExamples(
         const chosen = drawOthers(others, place, count, random);
         const half = Math.floor(tokens.length / 2);
         return {
-          contexts: chosen.map((other) => [
-            ...beginning(model),
-            ...passages[other]!.tokens,
-            ...model.form.passageSuffixIds,
-          ]),
-          query: [...(chosen.length === 0 ? beginning(model) : []), ...tokens.slice(0, half)],
+          contexts: chosen.map((other) => [...form.beginning, ...passages[other]!.tokens, ...form.end]),
+          query: [...(chosen.length === 0 ? form.beginning : []), ...tokens.slice(0, half)],
           target: tokens.slice(half),
         };
       });

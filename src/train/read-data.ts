@@ -5,6 +5,7 @@ import { readNq } from "../evaluate/data/nq.js";
 import { readParquet } from "../evaluate/data/parquet.js";
 import { readSquad } from "../evaluate/data/squad.js";
 import { readWikiText } from "../evaluate/data/wikitext.js";
+import { fragmentForm } from "../evaluate/data/wikitext-form.js";
 import { resolveDataFile } from "../hub/data-file.js";
 import type { FormedModel } from "../model/form.js";
 import { findDocumentFiles, readDocuments } from "../retrieve/documents.js";
@@ -57,7 +58,10 @@ export async function readTrainingData(model: FormedModel, options: DataOptions)
   const path = await resolveDataFile(options.path, { offline, signal });
   switch (task) {
     case "wikitext":
-      return continuationExamples(model, wikiTexts(await readWikiText(path)), continuation);
+      return continuationExamples(model, wikiTexts(await readWikiText(path)), {
+        ...continuation,
+        form: fragmentForm(model),
+      });
     case "squad": {
       const { pool, articles, questions } = squadQuestions(await readSquad(path));
       return questionExamples(model, pool, questions, sameArticle(articles), { contexts });
