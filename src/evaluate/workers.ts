@@ -28,7 +28,7 @@ export type NumberedQuery = [number: number, query: EvaluationQuery];
 export type WorkerAnswer = { result: QueryResult } | { error: { message: string; code?: string } };
 
 /** Neighbouring queries share contexts, whose states a worker then computes once. */
-const blockSize = 8;
+const mostInBlock = 8;
 
 const script = fileURLToPath(new URL("./worker.js", import.meta.url));
 
@@ -37,6 +37,8 @@ export async function measureInWorkers(
   queries: readonly NumberedQuery[],
   take: (result: QueryResult) => Promise<void>,
 ): Promise<void> {
+  // On many cores small blocks: the last one to end keeps the others waiting.
+  const blockSize = Math.max(1, Math.min(mostInBlock, Math.floor(queries.length / workers / 4)));
   const blocks: NumberedQuery[][] = [];
   for (let start = 0; start < queries.length; start += blockSize) blocks.push(queries.slice(start, start + blockSize));
   const memory = Math.min(2e9, freemem() / workers / 4);

@@ -22,7 +22,10 @@ export interface BatchResult {
   predictions: Predictions;
 }
 
-/** Runs all sequences; `take` turns each result into what is kept of it, in the order given. */
+/**
+ * Runs all sequences; `take` turns each result into what is kept of it, in the order given. The batch is gone when it
+ * returns.
+ */
 export async function runSequences<R>(
   session: ModelSession,
   sequences: readonly Sequence[],
@@ -31,17 +34,23 @@ export async function runSequences<R>(
 ): Promise<R[]> {
   const results = new Array<R>(sequences.length);
   if (sequences.length === 0) return [];
-  for (const group of groupByLength(sequences, mostSequences(sequences[0]!.state.shape))) {
+  const { shape } = sequences[0]!.state;
+  const { ssm, conv } = stateSizes(shape);
+  for (const group of groupByLength(sequences, mostSequences(shape))) {
     const members = group.map((index) => sequences[index]!);
+    // The state of a sequence by itself is not copied out of its batch.
+    const memory = group.length > 1 ? session.spare.take(group.length * (ssm + conv)) : undefined;
     const batch = new StateBatch(
       session,
       members.map(({ state }) => state),
+      { memory },
     );
     try {
       const predictions = await batch.advance(members, options);
       for (const [i, index] of group.entries()) {
         results[index] = await take({ batch, index: i, predictions: predictions[i]! });
       }
+      if (memory) session.spare.giveBack(memory);
     } finally {
       batch.dispose();
     }

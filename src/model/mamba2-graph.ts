@@ -19,7 +19,7 @@ import { OnnxOperations } from "./onnx-operations.js";
 import type { WeightDtype } from "./quantize.js";
 
 /** Changes whenever graphs or weight files written by earlier versions must not be used again. */
-export const GRAPH_VERSION = 6;
+export const GRAPH_VERSION = 8;
 
 export const WEIGHTS_FILE = "weights.bin";
 
@@ -55,7 +55,7 @@ export function buildMamba2Graph(config: Mamba2Config, dtype: WeightDtype, devic
   const head = config.tiedEmbeddings ? "backbone.embeddings.weight" : "lm_head.weight";
   const logits = weights.product(scored, head, null);
   graph.output("logits", device === "cpu" ? logits : unscored(graph, logits, rows, targets), "f32", ["M", vocabSize]);
-  graph.output("losses", lossesOf(graph, logits, targets), "f32", ["S"]);
+  graph.output("losses", lossesOf(graph, logits, targets, device), "f32", ["S"]);
   for (const [i, { ssm }] of present.entries()) {
     graph.output(`present_ssm.${i}`, ssm, "f32", ["B", heads, stateSize, headDim]);
   }
@@ -89,15 +89,22 @@ function cutLayers(graph: GraphBuilder, all: Value, layers: number, width: numbe
   });
 }
 
-/** Of each row with a target, logsumexp(logits) - logits[target]; computed only where there are targets. */
-function lossesOf(graph: GraphBuilder, logits: Value, targets: Value): Value {
+/** Of each row with a target, its -log softmax(logits)[target]; computed only where there are targets. */
+function lossesOf(graph: GraphBuilder, logits: Value, targets: Value, device: Device): Value {
   const isScored = graph.node("Greater", [graph.node("Size", [targets]), graph.constant("i64", [0], [])]);
   const axis = graph.constant("i64", [1]);
   const crossEntropy = () => {
     const column = graph.node("Unsqueeze", [targets, axis]);
-    const total = graph.node("ReduceLogSumExp", [logits, axis], { attributes: { keepdims: 1 } });
-    const picked = graph.node("GatherElements", [logits, column], { attributes: { axis: 1 } });
-    return graph.node("Squeeze", [graph.node("Sub", [total, picked]), axis]);
+    const pick = (rows: Value) => graph.node("GatherElements", [rows, column], { attributes: { axis: 1 } });
+    // ReduceLogSumExp takes several times as long on the CPU; WebGPU has no LogSoftmax.
+    const losses =
+      device === "cpu"
+        ? graph.node("Neg", [pick(graph.node("LogSoftmax", [logits], { attributes: { axis: 1 } }))])
+        : graph.node("Sub", [
+            graph.node("ReduceLogSumExp", [logits, axis], { attributes: { keepdims: 1 } }),
+            pick(logits),
+          ]);
+    return graph.node("Squeeze", [losses, axis]);
   };
   return graph.choose(isScored, crossEntropy, () => graph.node("Cast", [targets], { attributes: { to: 1 } }));
 }

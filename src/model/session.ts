@@ -9,6 +9,7 @@ import * as ort from "onnxruntime-node";
 import { engineError } from "../errors.js";
 import { type StateShape, stateSizes } from "../state/context-state.js";
 import type { Device } from "./device.js";
+import { SpareMemory } from "./spare-memory.js";
 import { DeviceStates } from "./webgpu/device-states.js";
 import { assertWebGpu } from "./webgpu/engine.js";
 import { StateReader } from "./webgpu/read-states.js";
@@ -59,6 +60,7 @@ export interface RunOutputs {
 export class ModelSession {
   private reader: Promise<StateReader> | undefined;
   private adder: Promise<StateSum> | undefined;
+  readonly spare = new SpareMemory();
 
   private constructor(
     private readonly session: ort.InferenceSession,
@@ -165,11 +167,12 @@ export interface PackedBatchState extends BatchState {
   ssmAll: Float32Array;
 }
 
-/** Room for the states of a batch, zeroed. */
-export function batchState(shape: StateShape, batch: number): PackedBatchState {
+/** Room for the states of a batch, zeroed; or in the first values of `memory`, as they are. */
+export function batchState(shape: StateShape, batch: number, memory?: Float32Array): PackedBatchState {
   const { ssm, conv } = stateSizes(shape);
-  const ssmAll = new Float32Array(batch * ssm);
-  return { ssmAll, ssm: cut(ssmAll, shape.layers), conv: new Float32Array(batch * conv) };
+  const ssmAll = memory?.subarray(0, batch * ssm) ?? new Float32Array(batch * ssm);
+  const convAll = memory?.subarray(batch * ssm, batch * (ssm + conv)) ?? new Float32Array(batch * conv);
+  return { ssmAll, ssm: cut(ssmAll, shape.layers), conv: convAll };
 }
 
 /** `parts` equal consecutive views of an array. */

@@ -46,17 +46,20 @@ export class StateBatch {
   /** The states of this batch on the CPU, where every run writes them in place. */
   private own: PackedBatchState | undefined;
 
-  /** The given states are only read; a single one is overwritten where that is allowed, which saves finding memory. */
+  /**
+   * The given states are only read; a single one is overwritten where that is allowed, which saves finding memory. Two or
+   * more are copied into `memory` if it is given, which is then this batch's.
+   */
   constructor(
     private readonly session: ModelSession,
     private readonly initial: readonly StartState[],
-    { overwrite = false }: { overwrite?: boolean } = {},
+    { overwrite = false, memory }: { overwrite?: boolean; memory?: Float32Array } = {},
   ) {
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
     this.tokens = initial.map((state) => state.tokens);
     const [first] = initial as [StartState];
-    if (initial.length > 1) this.own = gather(initial.map(onCpu), this.shape);
+    if (initial.length > 1) this.own = gather(initial.map(onCpu), this.shape, memory);
     else if (overwrite && first instanceof ContextState) {
       this.own = { ssmAll: first.ssm, ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
     }
@@ -155,8 +158,8 @@ function onCpu(state: StartState): ContextState {
 }
 
 /** Copies of the states side by side, layer by layer for ssm. */
-function gather(states: readonly ContextState[], shape: StateShape): PackedBatchState {
-  const batch = batchState(shape, states.length);
+function gather(states: readonly ContextState[], shape: StateShape, memory?: Float32Array): PackedBatchState {
+  const batch = batchState(shape, states.length, memory);
   for (const [index, { ssm, conv }] of states.entries()) {
     for (const [layer, values] of cut(ssm, shape.layers).entries())
       batch.ssm[layer]!.set(values, index * values.length);

@@ -1,6 +1,6 @@
 /**
- * A needle in a haystack: a made-up fact, planted in a passage of other text, is asked for with distractors around it.
- * The planted passage takes every place among the contexts in turn.
+ * A needle in a haystack: a made-up fact, planted in a passage of other text, is asked for with distractors beside it.
+ * The planted passage ranks first, so that k contexts are it and k - 1 distractors.
  */
 import type { LanguageModel } from "../../model/language-model.js";
 import { splitPassages } from "../../retrieve/passages.js";
