@@ -18,20 +18,20 @@ import { embed, embedBackward, type Padding } from "./sequences.js";
 import { stepGraph } from "./step-graph.js";
 
 /**
- * Few sizes, since the engine keeps the memory of every size that it has seen for the next batch: making it anew takes
- * longer than computing. Long chunks, since small products across chunks take a graphics card longer than large ones
- * within.
+ * Few sizes: shaders are compiled for each, and the engine keeps the memory of each for the next batch, since making it
+ * anew takes longer than computing. Long chunks: small products across chunks take a graphics card longer than large
+ * ones within.
  */
-const padding: Padding = { maxChunk: 256, count: roundUp, length: (tokens) => 16 * Math.ceil(tokens / 16) };
+const padding: Padding = { maxChunk: 256, count: roundUp, length: (tokens) => 64 * Math.ceil(tokens / 64) };
 
-/** The next power of two, or three quarters of it. */
+/** Powers of four up to 64, of two beyond. */
 function roundUp(count: number): number {
-  const power = 2 ** Math.ceil(Math.log2(count));
-  return count <= 0.75 * power && Number.isInteger(0.75 * power) ? 0.75 * power : power;
+  const exponent = Math.ceil(Math.log2(count));
+  return 2 ** (exponent < 6 ? 2 * Math.ceil(exponent / 2) : exponent);
 }
 
 /** After so many kinds of sizes the engine's memory is given back. */
-const mostShapes = 12;
+const mostShapes = 24;
 
 interface StepSession {
   session: GraphSession;
