@@ -1,5 +1,6 @@
 /** A Mamba-2 language model ready to run: contexts to states, and from states to logits, losses and text. */
 import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
 import { PicasoError, throwIfAborted } from "../errors.js";
 import { resolveModelFolder } from "../hub/model-folder.js";
 import type { DownloadProgress } from "../hub/settings.js";
@@ -8,10 +9,12 @@ import { type BatchResult, runSequences, type Sequence } from "./batch.js";
 import { findModelFiles } from "./checkpoint/model-files.js";
 import { type CompileProgress, compileModel } from "./compile.js";
 import { type Mamba2Config, stateShape } from "./config.js";
+import { Decoder } from "./decode/decoder.js";
 import { modelFingerprint } from "./fingerprint.js";
 import { loadForm, type ModelForm } from "./form.js";
 import { type GeneratedPiece, type GenerateOptions, generate } from "./generate.js";
 import { type GenerateManyOptions, type GenerateRequest, generateMany } from "./generate-many.js";
+import { WEIGHTS_FILE } from "./mamba2-graph.js";
 import { checkParameters } from "./parameters.js";
 import { type WeightDtype, weightDtypes } from "./quantize.js";
 import { ModelSession } from "./session.js";
@@ -61,6 +64,8 @@ interface Parts {
   form: ModelForm;
   fingerprint: string;
   session: ModelSession;
+  modelPath: string;
+  threads: number;
 }
 
 export class LanguageModel {
@@ -75,6 +80,9 @@ export class LanguageModel {
   readonly fingerprint: string;
   readonly stateShape: StateShape;
   private session: ModelSession | null;
+  private readonly modelPath: string;
+  private readonly threads: number;
+  private decoder: Promise<Decoder | null> | null = null;
 
   private constructor(parts: Parts) {
     this.directory = parts.directory;
@@ -85,6 +93,8 @@ export class LanguageModel {
     this.fingerprint = parts.fingerprint;
     this.stateShape = stateShape(parts.config);
     this.session = parts.session;
+    this.modelPath = parts.modelPath;
+    this.threads = parts.threads;
   }
 
   /**
@@ -113,7 +123,8 @@ export class LanguageModel {
       await source.close();
     }
     const session = await ModelSession.create(modelPath, stateShape(config), { device, threads });
-    return new LanguageModel({ directory: files.directory, dtype, config, tokenizer, form, fingerprint, session });
+    const parts = { dtype, config, tokenizer, form, fingerprint, session, modelPath, threads };
+    return new LanguageModel({ directory: files.directory, ...parts });
   }
 
   /** The state before any token. */
@@ -190,17 +201,19 @@ export class LanguageModel {
     states: readonly ContextState[],
   ): (steps: readonly Advance[], options?: RunOptions) => Promise<Predictions[]> {
     const session = this.check(states.map((state) => ({ tokens: [], state })));
-    const batch = new StateBatch(session, states);
+    const batch = new StateBatch(session, states, () => this.loadDecoder());
     return (steps, options) => {
       this.check(steps.map(({ tokens }, index) => ({ tokens, state: states[index]! })));
       return batch.advance(steps, options);
     };
   }
 
-  /** Frees the engine's memory; the model cannot be used afterwards. */
+  /** Frees the engine's memory and ends its threads; the model cannot be used afterwards. */
   async dispose(): Promise<void> {
-    const { session } = this;
+    const { session, decoder } = this;
     this.session = null;
+    this.decoder = null;
+    await (await decoder?.catch(() => null))?.dispose();
     await session?.dispose();
   }
 
@@ -210,6 +223,17 @@ export class LanguageModel {
     options?: RunOptions,
   ): Promise<R[]> {
     return runSequences(this.check(sequences), sequences, take, options);
+  }
+
+  /** At the first decoded token, so that what never decodes does without a second copy of the weights. */
+  private loadDecoder(): Promise<Decoder | null> {
+    this.decoder ??= Decoder.load({
+      weightsPath: join(dirname(this.modelPath), WEIGHTS_FILE),
+      config: this.config,
+      dtype: this.dtype,
+      threads: this.threads,
+    });
+    return this.decoder;
   }
 
   /** The session, once the sequences are known to fit the model. */

@@ -6,6 +6,7 @@
  */
 import { throwIfAborted } from "../errors.js";
 import { ContextState, type StateShape } from "../state/context-state.js";
+import type { Decoder, HeldState, StateOwner } from "./decode/decoder.js";
 import { type BatchState, batchState, cut, type ModelSession, type PackedBatchState } from "./session.js";
 
 /** Tokens of one sequence that a run takes at most: bounds the memory of activations, about 40 kB a token at D = 768. */
@@ -33,6 +34,9 @@ export interface RunOptions {
   onTokens?: (tokens: number) => void;
 }
 
+/** Gives the decoder, loaded at the first call; null where the model has none. */
+export type DecoderSource = () => Promise<Decoder | null>;
+
 export class StateBatch {
   private readonly shape: StateShape;
   private readonly logDecay: Float64Array[];
@@ -41,11 +45,19 @@ export class StateBatch {
   private past: BatchState;
   /** The states of this batch, written by every run in place. */
   private own: PackedBatchState | undefined;
+  /** What the decoder calls when the state goes there and comes back, once one has been used. */
+  private decoding: { decoder: Decoder; owner: StateOwner } | null = null;
+  /** Logits of the last token that was decoded. */
+  private logits = new Float32Array(0);
 
-  /** The given states are only read. */
+  /**
+   * The given states are only read. `decoder` reads single tokens of a single sequence where their logits are wanted;
+   * by default the session does.
+   */
   constructor(
     private readonly session: ModelSession,
     private readonly initial: readonly ContextState[],
+    private readonly decoder: DecoderSource = async () => null,
   ) {
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
@@ -55,8 +67,14 @@ export class StateBatch {
     this.past = this.own ?? { ssm: cut(first.ssm, this.shape.layers), conv: first.conv };
   }
 
-  /** Runs each sequence's tokens from its state, and moves the state behind them. Once it has failed, the batch is lost. */
+  /**
+   * Runs each sequence's tokens from its state, and moves the state behind them. Once it has failed, the batch is lost.
+   * Logits after a single token of a single sequence are overwritten by the next call.
+   */
   async advance(steps: readonly Advance[], options: RunOptions = {}): Promise<Predictions[]> {
+    const decoder = isDecoding(steps) ? await this.decoder() : null;
+    if (decoder) return [await this.decode(decoder, steps[0]!.tokens[0]!, options)];
+    this.leaveDecoder();
     const longest = Math.max(...steps.map(({ tokens }) => tokens.length));
     const parts = steps.map(() => ({ logits: [] as Float32Array[], losses: [] as Float32Array[] }));
     for (let start = 0; start < longest; start += SEGMENT_TOKENS) {
@@ -74,8 +92,47 @@ export class StateBatch {
     return parts.map(({ logits, losses }) => ({ logits: join(logits), losses: join(losses) }));
   }
 
+  private async decode(decoder: Decoder, token: number, { signal, onTokens }: RunOptions): Promise<Predictions> {
+    this.decoding ??= { decoder, owner: this.ownerOfState() };
+    const { owner } = this.decoding;
+    const use = (logits: Float32Array, logDecay: Float32Array) => {
+      if (this.logits.length === 0) this.logits = new Float32Array(logits.length);
+      // Out of memory that the decoder shares with all that it decodes: 0.2% of a token's time.
+      this.logits.set(logits);
+      this.accumulate(logDecay);
+    };
+    await decoder.read(owner, token, use, signal);
+    this.tokens[0]!++;
+    onTokens?.(1);
+    return { logits: this.logits, losses: new Float32Array(0) };
+  }
+
+  private ownerOfState(): StateOwner {
+    return {
+      moveTo: ({ ssm, conv }: HeldState) => {
+        let at = 0;
+        for (const layer of this.past.ssm) {
+          ssm.set(layer, at);
+          at += layer.length;
+        }
+        conv.set(this.past.conv);
+      },
+      takeBack: ({ ssm, conv }: HeldState) => {
+        this.own ??= batchState(this.shape, 1);
+        this.own.ssmAll.set(ssm);
+        this.own.conv.set(conv);
+        this.past = this.own;
+      },
+    };
+  }
+
+  private leaveDecoder(): void {
+    this.decoding?.decoder.release(this.decoding.owner);
+  }
+
   /** The state of one sequence. For B = 1 it is not a copy, and the next `advance` overwrites it. */
   state(index: number): ContextState {
+    this.decoding?.decoder.copyBack(this.decoding.owner);
     return new ContextState({
       fingerprint: this.initial[index]!.fingerprint,
       shape: this.shape,
@@ -112,6 +169,12 @@ export class StateBatch {
       for (let i = 0; i < total.length; i++) total[i]! += run[start + i]!;
     }
   }
+}
+
+/** Whether it is one token of one sequence, whose logits are wanted. */
+function isDecoding(steps: readonly Advance[]): boolean {
+  const [step, ...others] = steps;
+  return others.length === 0 && step?.tokens.length === 1 && step.rows?.length === 1 && !step.targets;
 }
 
 /** Copies of the states side by side, layer by layer for ssm. */

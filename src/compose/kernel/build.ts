@@ -12,6 +12,8 @@ export interface Kernel {
   generated: URL;
   /** Name of the exported string. */
   constant: string;
+  /** Whether several threads run it over one memory. */
+  shared?: boolean;
 }
 
 export const kernels: Kernel[] = [
@@ -30,15 +32,23 @@ export const kernels: Kernel[] = [
     generated: new URL("../../bench/read-memory.generated.ts", import.meta.url),
     constant: "readMemoryBase64",
   },
+  {
+    source: new URL("../../model/decode/decode.as.ts", import.meta.url),
+    generated: new URL("../../model/decode/decode.generated.ts", import.meta.url),
+    constant: "decodeBase64",
+    shared: true,
+  },
 ];
 
 /** Text of the generated file for a source as it is now. Throws `failed` with the compiler's messages. */
-export async function generateKernel({ source, constant }: Kernel): Promise<string> {
-  const text = await readFile(source, "utf8");
+export async function generateKernel({ source, constant, shared = false }: Kernel): Promise<string> {
+  const name = source.pathname.split("/").at(-1)!;
+  // A shared memory must say how large it may become.
+  const threads = ["--enable", "threads", "--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536"];
   let module: Uint8Array | undefined;
   const { error, stderr } = await asc.main(
     [
-      "kernel.ts",
+      name,
       "--outFile",
       "kernel.wasm",
       "-O3",
@@ -48,9 +58,11 @@ export async function generateKernel({ source, constant }: Kernel): Promise<stri
       "--enable",
       "simd",
       "--importMemory",
+      ...(shared ? threads : []),
     ],
     {
-      readFile: (name) => (name === "kernel.ts" ? text : null),
+      // What it imports stands beside it; asc asks for other places too.
+      readFile: (path) => (path.endsWith(".as.ts") ? readFile(new URL(path, source), "utf8") : null),
       writeFile: (name, contents) => {
         if (name === "kernel.wasm") module = contents as Uint8Array;
       },
@@ -67,7 +79,7 @@ export async function generateKernel({ source, constant }: Kernel): Promise<stri
     });
   }
   return [
-    `/** The compiled ${source.pathname.split("/").at(-1)}; written by build.ts. */`,
+    `/** The compiled ${name}; written by build.ts. */`,
     `export const ${constant} =`,
     `  "${Buffer.from(module).toString("base64")}";`,
     "",
