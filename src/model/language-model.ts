@@ -232,6 +232,9 @@ export class LanguageModel {
       config: this.config,
       dtype: this.dtype,
       threads: this.threads,
+    }).catch((cause) => {
+      this.decoder = null;
+      throw cause;
     });
     return this.decoder;
   }

@@ -15,7 +15,7 @@ export interface DecodeThread {
 interface Kernels {
   /** Takes part in the tokens after generation `seen`; returns when told to stop, or where a thread has failed. */
   work(control: number, steps: number, end: number, seen: number): void;
-  /** Takes part in one token; 0 where a thread has failed. */
+  /** Takes part in one token and returns how many chunks it computed; -1 where a thread has failed. */
   run(control: number, steps: number, end: number, generation: number): number;
 }
 

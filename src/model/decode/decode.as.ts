@@ -23,6 +23,7 @@ const TOKEN: usize = 4;
 const STOP: usize = 8;
 const FAILED: usize = 64;
 const SLEEPING: usize = 128;
+const HELPED: usize = 192;
 
 const NONE: u32 = 0xffffffff;
 
@@ -43,23 +44,27 @@ export function work(control: usize, steps: usize, end: usize, seen: u32): void 
     }
     if (atomic.load<u32>(control, STOP) != 0) return;
     seen = generation;
-    if (!run(control, steps, end, generation)) return;
+    const chunks = run(control, steps, end, generation);
+    if (chunks < 0) return;
+    atomic.add<i32>(control, chunks, HELPED);
   }
 }
 
-/** Takes part in a token; false where a thread has failed. */
-export function run(control: usize, steps: usize, end: usize, generation: u32): bool {
+/** Takes part in a token and returns the number of chunks it computed; -1 where a thread has failed. */
+export function run(control: usize, steps: usize, end: usize, generation: u32): i32 {
+  let own = 0;
   for (let step = steps; step < end; step += STEP) {
     const chunks = load<u32>(step, 4);
     const target = generation * chunks;
     for (let chunk = take(step, chunks, generation); chunk != NONE; chunk = take(step, chunks, generation)) {
       execute(control, step, chunk);
+      own++;
       const finished = atomic.add<u32>(step + FINISHED, 1) + 1;
       if (finished == target && atomic.load<u32>(control, SLEEPING) != 0) atomic.notify(step + FINISHED, -1);
     }
-    if (!reached(control, step + FINISHED, target)) return false;
+    if (!reached(control, step + FINISHED, target)) return -1;
   }
-  return true;
+  return own;
 }
 
 function take(step: usize, chunks: u32, generation: u32): u32 {

@@ -11,7 +11,7 @@ import type { Mamba2Config } from "../config.js";
 import type { WeightDtype } from "../quantize.js";
 import { decodeBase64 } from "./decode.generated.js";
 import { type DecodeThread, instantiate } from "./decode-thread.js";
-import { type DecodePlan, FAILED, GENERATION, MOST_BYTES, planDecoding, STOP, TOKEN } from "./plan.js";
+import { type DecodePlan, FAILED, GENERATION, HELPED, MOST_BYTES, planDecoding, STOP, TOKEN } from "./plan.js";
 import { STEP_BYTES, writeSteps } from "./steps.js";
 
 /** Bytes that one read of the weights file takes; several are under way at a time. */
@@ -108,6 +108,11 @@ export class Decoder {
     return use(this.logits, this.logDecay);
   }
 
+  /** Parts of tokens that other threads than the caller's have computed so far. */
+  get chunksShared(): number {
+    return Atomics.load(this.control, HELPED / 4);
+  }
+
   /** Gives the owner its state if the decoder has it; it goes on holding it until {@link release}. */
   copyBack(owner: StateOwner): void {
     if (this.owner === owner) owner.takeBack(this.held);
@@ -142,7 +147,7 @@ export class Decoder {
     const generation = Atomics.add(this.control, GENERATION / 4, 1) + 1;
     Atomics.notify(this.control, GENERATION / 4);
     try {
-      if (this.kernels.run(control, steps, end, generation)) return;
+      if (this.kernels.run(control, steps, end, generation) >= 0) return;
     } catch (cause) {
       Atomics.store(this.control, FAILED / 4, 1);
       this.failure ??= stopped(String(cause), "Load the model again.", cause);
@@ -172,7 +177,7 @@ function allocate(bytes: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (cause) {
-    const next = "Free memory, or load the model with `dtype: \"q8\"`.";
+    const next = 'Free memory, or load the model with `dtype: "q8"`.';
     const found = "none";
     throw new PicasoError("failed", { where: "decoder", expected: `${bytes} bytes of memory`, found, next, cause });
   }

@@ -15,6 +15,7 @@ export const GENERATION = 0;
 export const TOKEN = 4;
 export const STOP = 8;
 export const FAILED = 64;
+export const HELPED = 192;
 const CONTROL_BYTES = 256;
 
 /** Memories with 32-bit addresses end here. */
