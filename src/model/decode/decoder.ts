@@ -15,7 +15,7 @@ import { type DecodePlan, FAILED, GENERATION, HELPED, MOST_BYTES, planDecoding, 
 import { STEP_BYTES, writeSteps } from "./steps.js";
 
 /** Bytes that one read of the weights file takes; several are under way at a time. */
-const PIECE = 16 * 2 ** 20;
+const PIECE = 4 * 2 ** 20;
 const READS = 4;
 
 const PAGE = 65536;
@@ -68,9 +68,10 @@ export class Decoder {
     this.workers = Array.from({ length: threads - 1 }, () => this.startWorker());
   }
 
-  /** Whether the model's weights and state fit into the memory that it can have. */
-  static fits(config: Mamba2Config, dtype: WeightDtype): boolean {
-    return planDecoding(config, dtype).bytes <= MOST_BYTES;
+  /** Bytes of memory that decoding takes beside ONNX Runtime's; null where that is more than {@link MOST_BYTES}. */
+  static bytes(config: Mamba2Config, dtype: WeightDtype): number | null {
+    const { bytes } = planDecoding(config, dtype);
+    return bytes <= MOST_BYTES ? bytes : null;
   }
 
   /**
