@@ -35,11 +35,19 @@ function inspectCommand(): Command {
         ["vocabulary", `${c.vocabSize.toLocaleString("en")}${c.tiedEmbeddings ? ", tied embeddings" : ""}`],
         ["time steps", timeSteps(c.timeStepLimit)],
         ["one state", `${bytes(state.f32)} as f32, ${bytes(state.bf16)} as bf16, ${bytes(state.int8)} as int8`],
+        ["decoding", `${decoding(report.decoder)} beside the model itself`],
         ["question", JSON.stringify(report.form.questionTemplate)],
         ["compiled", report.compiled ?? "not yet"],
       ];
       reporter.result(report, table(rows));
     });
+}
+
+function decoding(decoder: Record<string, number | null>): string {
+  const each = Object.entries(decoder).map(
+    ([dtype, size]) => `${size === null ? "by ONNX Runtime" : bytes(size)} as ${dtype}`,
+  );
+  return each.join(", ");
 }
 
 function timeSteps([least, most]: readonly [number, number]): string {

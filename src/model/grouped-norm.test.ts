@@ -64,6 +64,12 @@ test.each([
   // The other reading of the same weights is another function.
   const other = logitsByLoops(weights, tokens, normGroups === 1 ? G : 1);
   expect(relativeError(logits, other.flat())).toBeGreaterThan(1e-2);
+  // Token by token, as texts are generated.
+  const advance = model.continueFrom([model.zeroState()]);
+  for (const [i, token] of tokens.entries()) {
+    const [predictions] = await advance([{ tokens: [token], rows: [0] }]);
+    expect(relativeError(predictions!.logits, reference[i]!)).toBeLessThan(1e-5);
+  }
   await model.dispose();
 });
 

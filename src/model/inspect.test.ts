@@ -34,7 +34,11 @@ test("describes a model, and where it is compiled once it is", async () => {
     expect(header, codec).toBeLessThan(1500);
   }
   await model.dispose();
-  const { compiled } = await inspectModel(directory);
+  const { compiled, decoder } = await inspectModel(directory);
+  // The weights, and little beside them.
+  expect(decoder.f32).toBeGreaterThan(4 * report.parameters);
+  expect(decoder.f32).toBeLessThan(4 * report.parameters + 4e5);
+  expect(decoder.q8).toBeLessThan(decoder.f32!);
   expect(compiled).toContain(join(scratch.path("cache"), "compiled", report.fingerprint));
 });
 

@@ -7,9 +7,11 @@ import { type StateShape, stateSizes } from "../state/context-state.js";
 import { findModelFiles } from "./checkpoint/model-files.js";
 import { compiledFolder } from "./compile.js";
 import { type Mamba2Config, stateShape } from "./config.js";
+import { Decoder } from "./decode/decoder.js";
 import { modelFingerprint } from "./fingerprint.js";
 import { loadForm, type ModelForm } from "./form.js";
 import { checkParameters } from "./parameters.js";
+import type { WeightDtype } from "./quantize.js";
 import { Tokenizer } from "./tokenizer.js";
 
 export interface ModelReport {
@@ -23,6 +25,11 @@ export interface ModelReport {
   shape: StateShape;
   /** Bytes of one stored state by codec, headers left out. */
   state: Record<Codec, number>;
+  /**
+   * Bytes of memory that decoding takes by type of weights; null where that is more than WebAssembly can address, and
+   * ONNX Runtime decodes instead.
+   */
+  decoder: Record<WeightDtype, number | null>;
   /** Folder of the compiled graph, or null before the first use. */
   compiled: string | null;
 }
@@ -60,6 +67,11 @@ export async function inspectModel(directoryOrHubId: string, options: HubOptions
       f32: 4 * values + 8 * sizes.logDecay,
       bf16: 2 * values + 8 * sizes.logDecay,
       int8: values + 4 * rows + 8 * sizes.logDecay,
+    },
+    decoder: {
+      f32: Decoder.bytes(files.config, "f32"),
+      q8: Decoder.bytes(files.config, "q8"),
+      q4: Decoder.bytes(files.config, "q4"),
     },
     compiled: isCompiled ? compiled : null,
   };

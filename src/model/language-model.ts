@@ -1,5 +1,6 @@
 /** A Mamba-2 language model ready to run: contexts to states, and from states to logits, losses and text. */
 import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
 import { PicasoError, throwIfAborted } from "../errors.js";
 import { resolveModelFolder } from "../hub/model-folder.js";
 import type { DownloadProgress } from "../hub/settings.js";
@@ -8,11 +9,13 @@ import { type BatchResult, runSequences, type Sequence } from "./batch.js";
 import { findModelFiles } from "./checkpoint/model-files.js";
 import { type CompileProgress, compileModel } from "./compile.js";
 import { type Mamba2Config, stateShape } from "./config.js";
+import { Decoder } from "./decode/decoder.js";
 import { type Device, devices, devicesOf } from "./device.js";
 import { modelFingerprint } from "./fingerprint.js";
 import { loadForm, type ModelForm } from "./form.js";
 import { type GeneratedPiece, type GenerateOptions, generate } from "./generate.js";
 import { type GenerateManyOptions, type GenerateRequest, generateMany } from "./generate-many.js";
+import { WEIGHTS_FILE } from "./mamba2-graph.js";
 import { checkParameters } from "./parameters.js";
 import { type WeightDtype, weightDtypes } from "./quantize.js";
 import { ModelSession } from "./session.js";
@@ -74,6 +77,8 @@ interface Parts {
   form: ModelForm;
   fingerprint: string;
   session: ModelSession;
+  modelPath: string;
+  threads: number;
 }
 
 export class LanguageModel {
@@ -90,6 +95,9 @@ export class LanguageModel {
   readonly fingerprint: string;
   readonly stateShape: StateShape;
   private session: ModelSession | null;
+  private readonly modelPath: string;
+  private readonly threads: number;
+  private decoder: Promise<Decoder | null> | null = null;
 
   private constructor(parts: Parts) {
     this.directory = parts.directory;
@@ -101,6 +109,8 @@ export class LanguageModel {
     this.fingerprint = parts.fingerprint;
     this.stateShape = stateShape(parts.config);
     this.session = parts.session;
+    this.modelPath = parts.modelPath;
+    this.threads = parts.threads;
   }
 
   /**
@@ -137,8 +147,8 @@ export class LanguageModel {
       await source.close();
     }
     const session = await ModelSession.create(modelPath, stateShape(config), { device, threads });
-    const parts = { directory: files.directory, dtype, device, config, tokenizer, form, fingerprint, session };
-    return new LanguageModel(parts);
+    const parts = { dtype, device, config, tokenizer, form, fingerprint, session, modelPath, threads };
+    return new LanguageModel({ directory: files.directory, ...parts });
   }
 
   /** The state before any token. */
@@ -214,7 +224,8 @@ export class LanguageModel {
    */
   continueFrom(states: readonly StartState[], { overwrite }: { overwrite?: boolean } = {}): Continuation {
     const session = this.check(states.map((state) => ({ tokens: [], state })));
-    const batch = new StateBatch(session, states, { overwrite });
+    const decoder = () => (this.device === "cpu" ? this.loadDecoder() : Promise.resolve(null));
+    const batch = new StateBatch(session, states, { overwrite, decoder });
     const advance = (steps: readonly Advance[], options?: RunOptions) => {
       this.check(steps.map(({ tokens }, index) => ({ tokens, state: states[index]! })));
       return batch.advance(steps, options);
@@ -234,10 +245,12 @@ export class LanguageModel {
     return { ...composed, values: await this.check([]).sum(states, conv) };
   }
 
-  /** Frees the engine's memory; the model cannot be used afterwards. */
+  /** Frees the engine's memory and ends its threads; the model cannot be used afterwards. */
   async dispose(): Promise<void> {
-    const { session } = this;
+    const { session, decoder } = this;
     this.session = null;
+    this.decoder = null;
+    await (await decoder?.catch(() => null))?.dispose();
     await session?.dispose();
   }
 
@@ -247,6 +260,20 @@ export class LanguageModel {
     options?: RunOptions,
   ): Promise<R[]> {
     return runSequences(this.check(sequences), sequences, take, options);
+  }
+
+  /** At the first decoded token, so that what never decodes does without a second copy of the weights. */
+  private loadDecoder(): Promise<Decoder | null> {
+    this.decoder ??= Decoder.load({
+      weightsPath: join(dirname(this.modelPath), WEIGHTS_FILE),
+      config: this.config,
+      dtype: this.dtype,
+      threads: this.threads,
+    }).catch((cause) => {
+      this.decoder = null;
+      throw cause;
+    });
+    return this.decoder;
   }
 
   /** The session, once the sequences are known to fit the model. */

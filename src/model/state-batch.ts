@@ -6,6 +6,7 @@
  */
 import { PicasoError, throwIfAborted } from "../errors.js";
 import { ContextState, type StateShape } from "../state/context-state.js";
+import type { Decoder, HeldState, StateOwner } from "./decode/decoder.js";
 import { type BatchState, batchState, cut, type ModelSession, type PackedBatchState } from "./session.js";
 import { type DeviceState, DeviceStates } from "./webgpu/device-states.js";
 
@@ -37,24 +38,40 @@ export interface RunOptions {
   onTokens?: (tokens: number) => void;
 }
 
+/** Gives the decoder, loaded at the first call; null where the model has none. */
+export type DecoderSource = () => Promise<Decoder | null>;
+
+export interface StateBatchOptions {
+  overwrite?: boolean;
+  memory?: Float32Array;
+  decoder?: DecoderSource;
+}
+
 export class StateBatch {
   private readonly shape: StateShape;
   private readonly logDecay: Float64Array[];
   private readonly tokens: number[];
+  private readonly decoder: DecoderSource;
   /** Where the sequences stand: the given states before the first run, `own` after it. */
   private past: BatchState | DeviceStates;
   /** The states of this batch on the CPU, where every run writes them in place. */
   private own: PackedBatchState | undefined;
+  /** What the decoder calls when the state goes there and comes back, once one has been used. */
+  private decoding: { decoder: Decoder; owner: StateOwner } | null = null;
+  /** Logits of the last token that was decoded. */
+  private logits = new Float32Array(0);
 
   /**
    * The given states are only read; a single one is overwritten where that is allowed, which saves finding memory. Two or
-   * more are copied into `memory` if it is given, which is then this batch's.
+   * more are copied into `memory` if it is given, which is then this batch's. `decoder` reads single tokens of a single
+   * sequence where their logits are wanted; by default the session does.
    */
   constructor(
     private readonly session: ModelSession,
     private readonly initial: readonly StartState[],
-    { overwrite = false, memory }: { overwrite?: boolean; memory?: Float32Array } = {},
+    { overwrite = false, memory, decoder = async () => null }: StateBatchOptions = {},
   ) {
+    this.decoder = decoder;
     this.shape = initial[0]!.shape;
     this.logDecay = initial.map((state) => Float64Array.from(state.logDecay));
     this.tokens = initial.map((state) => state.tokens);
@@ -66,8 +83,14 @@ export class StateBatch {
     this.past = this.own ?? valuesOf(first);
   }
 
-  /** Runs each sequence's tokens from its state, and moves the state behind them. Once it has failed, the batch is lost. */
+  /**
+   * Runs each sequence's tokens from its state, and moves the state behind them. Once it has failed, the batch is lost.
+   * Logits after a single token of a single sequence are overwritten by the next call.
+   */
   async advance(steps: readonly Advance[], options: RunOptions = {}): Promise<Predictions[]> {
+    const decoder = isDecoding(steps) ? await this.decoder() : null;
+    if (decoder) return [await this.decode(decoder, steps[0]!.tokens[0]!, options)];
+    this.leaveDecoder();
     const longest = Math.max(...steps.map(({ tokens }) => tokens.length));
     const parts = steps.map(() => ({ logits: [] as Float32Array[], losses: [] as Float32Array[] }));
     for (let start = 0; start < longest; start += SEGMENT_TOKENS) {
@@ -84,8 +107,49 @@ export class StateBatch {
     return parts.map(({ logits, losses }) => ({ logits: join(logits), losses: join(losses) }));
   }
 
+  private async decode(decoder: Decoder, token: number, { signal, onTokens }: RunOptions): Promise<Predictions> {
+    this.decoding ??= { decoder, owner: this.ownerOfState() };
+    const { owner } = this.decoding;
+    const use = (logits: Float32Array, logDecay: Float32Array) => {
+      if (this.logits.length === 0) this.logits = new Float32Array(logits.length);
+      // Out of memory that the decoder shares with all that it decodes: 0.2% of a token's time.
+      this.logits.set(logits);
+      this.accumulate(logDecay);
+    };
+    await decoder.read(owner, token, use, signal);
+    this.tokens[0]!++;
+    onTokens?.(1);
+    return { logits: this.logits, losses: new Float32Array(0) };
+  }
+
+  private ownerOfState(): StateOwner {
+    return {
+      moveTo: ({ ssm, conv }: HeldState) => {
+        // Models on another device have no decoder.
+        const past = this.past as BatchState;
+        let at = 0;
+        for (const layer of past.ssm) {
+          ssm.set(layer, at);
+          at += layer.length;
+        }
+        conv.set(past.conv);
+      },
+      takeBack: ({ ssm, conv }: HeldState) => {
+        const own = this.room();
+        own.ssmAll.set(ssm);
+        own.conv.set(conv);
+        this.past = own;
+      },
+    };
+  }
+
+  private leaveDecoder(): void {
+    this.decoding?.decoder.release(this.decoding.owner);
+  }
+
   /** The state of one sequence. For B = 1 it is not a copy, and the next `advance` overwrites it. */
   async state(index: number): Promise<ContextState> {
+    this.decoding?.decoder.copyBack(this.decoding.owner);
     const values = await this.valuesHere();
     return new ContextState({
       fingerprint: this.initial[index]!.fingerprint,
@@ -155,6 +219,12 @@ function onCpu(state: StartState): ContextState {
     found: "another use of it",
     next: "Compose with `compose` for everything else.",
   });
+}
+
+/** Whether it is one token of one sequence, whose logits are wanted. */
+function isDecoding(steps: readonly Advance[]): boolean {
+  const [step, ...others] = steps;
+  return others.length === 0 && step?.tokens.length === 1 && step.rows?.length === 1 && !step.targets;
 }
 
 /** Copies of the states side by side, layer by layer for ssm. */

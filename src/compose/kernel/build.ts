@@ -14,6 +14,8 @@ export interface Kernel {
   constant: string;
   /** Name of a second one: the module for memory that threads share, which WebAssembly tells from other memory. */
   shared?: string;
+  /** Whether the first one is for such memory. */
+  isShared?: boolean;
 }
 
 export const kernels: Kernel[] = [
@@ -34,13 +36,20 @@ export const kernels: Kernel[] = [
     generated: new URL("../../bench/read-memory.generated.ts", import.meta.url),
     constant: "readMemoryBase64",
   },
+  {
+    source: new URL("../../model/decode/decode.as.ts", import.meta.url),
+    generated: new URL("../../model/decode/decode.generated.ts", import.meta.url),
+    constant: "decodeBase64",
+    isShared: true,
+  },
 ];
 
-const forSharedMemory = ["--sharedMemory", "--maximumMemory", "65536", "--enable", "threads"];
+// A shared memory must say how large it may become.
+const forSharedMemory = ["--enable", "threads", "--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536"];
 
 /** Text of the generated file for a source as it is now. Throws `failed` with the compiler's messages. */
-export async function generateKernel({ source, constant, shared }: Kernel): Promise<string> {
-  const constants = [[constant, await compileKernel(source, [])]];
+export async function generateKernel({ source, constant, shared, isShared }: Kernel): Promise<string> {
+  const constants = [[constant, await compileKernel(source, isShared ? forSharedMemory : [])]];
   if (shared) constants.push([shared, await compileKernel(source, forSharedMemory)]);
   return [
     `/** The compiled ${source.pathname.split("/").at(-1)}; written by build.ts. */`,
@@ -50,11 +59,11 @@ export async function generateKernel({ source, constant, shared }: Kernel): Prom
 }
 
 async function compileKernel(source: URL, options: string[]): Promise<string> {
-  const text = await readFile(source, "utf8");
+  const name = source.pathname.split("/").at(-1)!;
   let module: Uint8Array | undefined;
   const { error, stderr } = await asc.main(
     [
-      "kernel.ts",
+      name,
       "--outFile",
       "kernel.wasm",
       "-O3",
@@ -67,7 +76,8 @@ async function compileKernel(source: URL, options: string[]): Promise<string> {
       ...options,
     ],
     {
-      readFile: (name) => (name === "kernel.ts" ? text : null),
+      // What it imports stands beside it; asc asks for other places too.
+      readFile: (path) => (path.endsWith(".as.ts") ? readFile(new URL(path, source), "utf8") : null),
       writeFile: (name, contents) => {
         if (name === "kernel.wasm") module = contents as Uint8Array;
       },
