@@ -6,6 +6,7 @@ export {
   type AskOptions,
   ask,
 } from "./answer/ask.js";
+export { composeOnDevice } from "./answer/compose-on-device.js";
 export {
   type IndexOptions,
   type IndexProgress,

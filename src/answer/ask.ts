@@ -9,10 +9,8 @@ import { PicasoError } from "../errors.js";
 import { beginning, passageTokens, questionTokens } from "../model/form.js";
 import type { LanguageModel } from "../model/language-model.js";
 import type { SamplingOptions } from "../model/sampling.js";
-import type { StartState } from "../model/state-batch.js";
-import { ContextState } from "../state/context-state.js";
+import type { ContextState } from "../state/context-state.js";
 import type { StateStore, StoredPassage } from "../store/store.js";
-import { composeOnDevice } from "./compose-on-device.js";
 import { modelOf } from "./model-of.js";
 
 /** How the passages reach the model; `concat` reads their text, `none` leaves them out. */
@@ -86,14 +84,11 @@ export async function ask(
   clock.lap("retrieveMs");
   const ordered = (options.contexts ? contexts : contexts.toReversed()).map(({ passage }) => passage);
   const isComposed = method !== "concat" && contexts.length > 0;
-  const compose = model.device === "cpu" ? composePassages : composePassagesOnDevice;
-  const composed = isComposed ? await compose(store, ordered, method as CompositionMethod, clock) : undefined;
+  const composed = isComposed ? composePassages(store, ordered, method as CompositionMethod, clock) : undefined;
 
   const prompt = promptTokens(model, method, ordered, question);
-  const generated = await generateAnswer(model, prompt, composed?.state, options, clock).finally(() => {
-    if (composed && "values" in composed.state) composed.state.values.dispose();
-  });
-  if (composed?.state instanceof ContextState) spare.set(model, composed.state);
+  const generated = await generateAnswer(model, prompt, composed?.state, options, clock);
+  if (composed) spare.set(model, composed.state);
   if (composed) setWeights(contexts, ordered, composed.logDecays, method as CompositionMethod);
   return {
     answer: generated.text.trim(),
@@ -125,11 +120,14 @@ async function retrieve(
 }
 
 interface Composed {
-  state: StartState;
+  state: ContextState;
   logDecays: StoredState["logDecay"][];
 }
 
-/** The passages' states, opened and composed; the large parts are read while they are summed. */
+/**
+ * The passages' states, opened and composed; the large parts are read while they are summed. On the CPU also for models
+ * on another device: one state is uploaded then, not all.
+ */
 function composePassages(
   store: StateStore<LanguageModel>,
   passages: readonly StoredPassage[],
@@ -152,20 +150,6 @@ function composePassages(
   }
 }
 
-/** The passages' states, read and composed where the model runs. */
-async function composePassagesOnDevice(
-  store: StateStore<LanguageModel>,
-  passages: readonly StoredPassage[],
-  method: CompositionMethod,
-  clock: Clock,
-): Promise<Composed> {
-  const states = await Promise.all(passages.map((passage) => store.loadState(passage)));
-  clock.lap("loadMs");
-  const state = await composeOnDevice(modelOf(store), states, method);
-  clock.lap("composeMs");
-  return { state, logDecays: states.map(({ logDecay }) => logDecay) };
-}
-
 /** What the model reads before it answers: the question, and for `concat` the passages before it. */
 function promptTokens(
   model: LanguageModel,
@@ -182,7 +166,7 @@ function promptTokens(
 async function generateAnswer(
   model: LanguageModel,
   prompt: number[],
-  state: StartState | undefined,
+  state: ContextState | undefined,
   options: AskOptions,
   clock: Clock,
 ): Promise<{ text: string; tokens: number }> {

@@ -89,13 +89,8 @@ export class StoredWeights implements GraphWeights {
     const { graph } = this;
     const matrix = this.tensor(weight);
     if (this.device === "cpu") return graph.node("FusedMatMul", [x, matrix], { ...contrib, attributes: { transB: 1 } });
-    // The WebGPU engine has no FusedMatMul and would take each product to the CPU and back. Its Gemm has rows alone.
-    const [out, width] = this.shape(weight) as [number, number];
-    const rows = graph.node("Reshape", [x, graph.constant("i64", [-1, width])]);
-    const product = graph.node("Gemm", [rows, matrix], { attributes: { transB: 1 } });
-    const leading = graph.node("Shape", [x], { attributes: { end: -1 } });
-    const shape = graph.node("Concat", [leading, graph.constant("i64", [out])], { attributes: { axis: 0 } });
-    return graph.node("Reshape", [product, shape]);
+    // The WebGPU engine has no FusedMatMul and would take each product to the CPU and back.
+    return graph.node("MatMul", [x, graph.node("Transpose", [matrix], { attributes: { perm: [1, 0] } })]);
   }
 
   private blockProduct(x: Value, weight: string, dtype: QuantizedDtype): Value {

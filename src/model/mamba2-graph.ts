@@ -19,7 +19,7 @@ import { OnnxOperations } from "./onnx-operations.js";
 import type { WeightDtype } from "./quantize.js";
 
 /** Changes whenever graphs or weight files written by earlier versions must not be used again. */
-export const GRAPH_VERSION = 8;
+export const GRAPH_VERSION = 9;
 
 export const WEIGHTS_FILE = "weights.bin";
 
