@@ -65,6 +65,8 @@ export function askCommand(): Command {
         ...(!flags.json && { onText }),
       });
       if (answer.contexts.length === 0 && method !== "none") {
+        // On a terminal the answer has just been written there.
+        if (!flags.json) process.stdout.write("\n");
         reporter.note("No passage of the store has a word of the question: the answer comes from the model alone.");
       }
       reporter.result(answer, flags.quiet ? "\n" : `\n\n${describe(answer)}`);

@@ -44,7 +44,7 @@ Tasks, and what --data is for each:
   examples   your own, .jsonl: {"contexts": [...], "question": "...", "answer": "..."}
              or {"contexts": [...], "query": "...", "target": "..."}
   mixture    several of these, .json: a list of {"task": ..., "data": ...,
-             "contexts": "1-5", "passageTokens": 128, "times": 4}
+             "contexts": "1-5", "passageTokens": 128, "times": 4}; paths from its folder
 
 Modes:
   bptc       gradients flow through the composition into the contexts: better, slower
@@ -61,7 +61,8 @@ Examples:
   $ picaso train --task wikitext --data wiki.train.tokens --validation wiki.valid.tokens \\
       --mode bptc --method picaso-r --out models/tuned
   $ picaso train --task examples --data mine.jsonl --mode bp2c --lora 16 --out models/mine
-  $ picaso ask "Who built it?" --model models/tuned`;
+  $ picaso index docs --model models/tuned --store tuned-store
+  $ picaso ask "Who built it?" --model models/tuned --store tuned-store`;
 
 export function trainCommand(): Command {
   const command = new Command("train")
@@ -85,7 +86,7 @@ function addDataOptions(command: AnyCommand): void {
     .option("--validation <file>", "data of the same kind that are only scored; the best model is kept")
     .option(
       "-k, --contexts <n|a-b>",
-      "contexts of an example, or a range that each batch draws from (default: 0-10 for wikitext and documents, 1-10 for squad and nq)",
+      "contexts of an example, or a range that each batch draws from, the smaller first (default: 0-10 for wikitext and documents, 1-10 for squad and nq; the others carry their own)",
       contextRange,
     )
     .option("--passage-tokens <n>", "wikitext, documents: most tokens of a passage (default: 128)", wholeNumber(16));
@@ -206,7 +207,8 @@ function report(reporter: Reporter, progress: TrainingProgress): void {
 
 function contextRange(text: string): NonNullable<DataOptions["contexts"]> {
   const range = parseContextRange(text);
-  if (!range) throw new InvalidArgumentError("expected a whole number such as 4, or a range such as 0-10.");
+  if (!range)
+    throw new InvalidArgumentError("expected a whole number such as 4, or a range such as 0-10, the smaller first.");
   return range;
 }
 

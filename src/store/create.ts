@@ -74,6 +74,6 @@ export function assertModel({ fingerprint, stateShape }: StoreDescriptor, model:
     where: file,
     expected: `a store of the model in use, ${model.fingerprint} (${shapes[1]})`,
     found: `one of ${fingerprint} (${shapes[0]})`,
-    next: "Use the model that the store was made with, or index the documents into another folder with --store.",
+    next: "Use the --model and --dtype that the store was made with, or index the documents into another folder with --store.",
   });
 }

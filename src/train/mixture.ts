@@ -39,7 +39,12 @@ function readPart(value: unknown, path: string, where: string): MixturePart {
   const data = textField(row.data, where, "data");
   const contexts = row.contexts === undefined ? undefined : parseContextRange(String(row.contexts));
   if (contexts === null)
-    throw badField(where, "contexts", 'a number such as "4", or a range such as "0-10"', `${row.contexts}`);
+    throw badField(
+      where,
+      "contexts",
+      'a number such as "4", or a range such as "0-10", the smaller first',
+      `${row.contexts}`,
+    );
   return {
     task: textField(row.task, where, "task"),
     path: data.startsWith("hub:") ? data : resolve(dirname(path), data),

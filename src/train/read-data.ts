@@ -99,7 +99,13 @@ async function readParts(model: FormedModel, path: string, parts: readonly Mixtu
       const expected = `one of ${trainingTasks.filter((name) => name !== "mixture").join(", ")}`;
       throw badField(`${path}, part ${i + 1}`, "task", expected, task);
     }
-    sources.push({ source: await readTrainingData(model, { ...options, ...part, task: known }), times });
+    try {
+      sources.push({ source: await readTrainingData(model, { ...options, ...part, task: known }), times });
+    } catch (error) {
+      if (!PicasoError.isInstance(error)) throw error;
+      const { where, ...details } = error.details;
+      throw new PicasoError(error.code, { ...details, where: `${path}, part ${i + 1}: ${where}` });
+    }
   }
   return sources;
 }

@@ -1,6 +1,7 @@
 /** Whole trainings of a tiny model: their course, interruption, early stopping, and the models they write. */
 import { spawn } from "node:child_process";
-import { readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { fixture, makeGoldenFolder } from "../../test/support/golden.js";
@@ -234,9 +235,13 @@ test.each([
   await expect(train(options)).rejects.toThrow(name);
 });
 
-test("does not write over a model that it did not train", async () => {
+test("does not write into a folder of other things", async () => {
   const output = await makeGoldenFolder("golden-g1", scratch.path("someones"));
   await expect(train(goldenTraining(model, output))).rejects.toMatchObject({ code: "conflict" });
+  const documents = scratch.path("documents");
+  await mkdir(documents);
+  await writeFile(join(documents, "notes.txt"), "mine");
+  await expect(train(goldenTraining(model, documents))).rejects.toThrow(/holds notes\.txt/);
 });
 
 test.each([

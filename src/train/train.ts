@@ -1,6 +1,6 @@
 /** Fine-tuning a Mamba-2 through the composition of its contexts' states, or up to it: from options to a new model. */
 import { createHash } from "node:crypto";
-import { stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { writeWhole } from "../cache.js";
 import { PicasoError } from "../errors.js";
@@ -114,16 +114,17 @@ function sameFolder(output: string): PicasoError {
 
 /** A folder with a model but no checkpoints is someone's model: it is not to be written over. */
 async function refuseForeignFolder(output: string): Promise<void> {
-  const has = (name: string) =>
-    stat(join(output, name)).then(
-      () => true,
-      () => false,
-    );
-  if (!(await has("config.json")) || (await has("checkpoints"))) return;
+  const entries = await readdir(output).catch((error: NodeJS.ErrnoException): string[] => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  // A training that was killed before its first checkpoint has left no more than its course.
+  const course = ["training.jsonl", "loss.svg"];
+  if (entries.includes("checkpoints") || entries.every((name) => course.includes(name))) return;
   throw new PicasoError("conflict", {
     where: "training option output",
     expected: "a new folder, or one with the checkpoints of this training",
-    found: `${output}, which holds a model without checkpoints`,
+    found: `${output}, which holds ${entries[0]}${entries.length > 1 ? ` and ${entries.length - 1} more` : ""}`,
     next: "Name a new folder, or remove this one.",
   });
 }

@@ -48,8 +48,8 @@ function noWebGpu(found: string, cause?: unknown): PicasoError {
     found,
     next:
       process.platform === "linux"
-        ? "Install the card's Vulkan driver and the loader libvulkan.so.1 (Debian: `apt install libvulkan1`), or use the CPU."
-        : "Update the graphics driver, or use the CPU.",
+        ? "Install the card's Vulkan driver and the loader libvulkan.so.1 (Debian: `apt install libvulkan1`), or use --device cpu."
+        : "Update the graphics driver, or use --device cpu.",
     cause,
   });
 }
