@@ -75,7 +75,14 @@ function draw({ rows, title, x }: { rows: Row[]; title: string; x: Plot.ScaleOpt
     y: { label: null, type: "log", grid: true, tickFormat: "~s" },
     marks: [
       Plot.text([title], { frameAnchor: "top-left", dy: -46, fontSize: 14 }),
-      Plot.line(limits, { x: "x", y: "limit", z: "curve", stroke: "curve", strokeDasharray: "2 4", strokeOpacity: 0.7 }),
+      Plot.line(limits, {
+        x: "x",
+        y: "limit",
+        z: "curve",
+        stroke: "curve",
+        strokeDasharray: "2 4",
+        strokeOpacity: 0.7,
+      }),
       Plot.ruleX(rows, { x: "x", y1: "fastest", y2: "slowest", stroke: "curve", strokeOpacity: 0.35 }),
       Plot.line(rows, { x: "x", y: "median", z: "curve", stroke: "curve", strokeWidth: 1.8 }),
       Plot.dot(rows, { x: "x", y: "median", fill: "curve", r: 2.5 }),
