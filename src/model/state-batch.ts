@@ -160,8 +160,9 @@ export class StateBatch {
     });
   }
 
-  /** Frees what it has on the device. */
+  /** Frees what it has on the device or in the decoder, which else copies its state when another comes. */
   dispose(): void {
+    this.decoding?.decoder.forget(this.decoding.owner);
     const isGiven = this.initial.some((state) => valuesOf(state) === this.past);
     if (this.past instanceof DeviceStates && !isGiven) this.past.dispose();
   }

@@ -130,6 +130,11 @@ export class Decoder {
   /** Gives the owner its state and holds it no longer. */
   release(owner: StateOwner): void {
     this.copyBack(owner);
+    this.forget(owner);
+  }
+
+  /** Holds the owner's state no longer, which nobody needs. */
+  forget(owner: StateOwner): void {
     if (this.owner === owner) this.owner = null;
   }
 

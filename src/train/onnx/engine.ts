@@ -9,15 +9,13 @@ import { throwIfAborted } from "../../errors.js";
 import type { Mamba2Config } from "../../model/config.js";
 import { countTargets, type TrainingExample } from "../example.js";
 import type { EngineOptions, GradientEngine, LossAndGradients, ParameterValues } from "../gradient-engine.js";
-import { type Feeds, toTensor } from "./feeds.js";
-import { GradientSums } from "./gradient-sums.js";
+import { type Feeds, floats, toTensor } from "./feeds.js";
+import { embeddingsName, GradientSums } from "./gradient-sums.js";
 import { Head } from "./head.js";
 import { LayerSessions } from "./layer-sessions.js";
 import { type MicroBatch, onnxMicroBatches, placeMicroBatch } from "./micro-batch.js";
 import { partFeeds } from "./parameter-inputs.js";
-import { embed, embedBackward } from "./sequences.js";
-
-export const embeddingsName = "backbone.embeddings.weight";
+import { embed } from "./sequences.js";
 
 export class OnnxEngine implements GradientEngine {
   private readonly layers: LayerSessions;
@@ -59,11 +57,7 @@ export class OnnxEngine implements GradientEngine {
         throwIfAborted(signal, "training");
         cotangents = await this.layerBackward(values, batch, index, records.pop()!, cotangents, sums);
       }
-      const ofEmbeddings = sums.values.get(embeddingsName);
-      for (const side of batch.sides) {
-        const gradient = cotangents[side.side];
-        if (gradient && ofEmbeddings) embedBackward(side, floats(gradient), this.config.hiddenSize, ofEmbeddings);
-      }
+      for (const side of batch.sides) sums.addEmbedded(side, cotangents[side.side], this.config.hiddenSize);
     }
     return { loss: loss / targets, gradients: sums.values };
   }
@@ -130,9 +124,4 @@ export class OnnxEngine implements GradientEngine {
     const { sequences, length } = sides.find(({ side }) => side === name)!;
     return [sequences.length, length, this.config.hiddenSize];
   }
-}
-
-/** The values of a tensor in the host's memory. */
-export function floats(tensor: ort.Tensor): Float32Array {
-  return tensor.data as Float32Array;
 }

@@ -1,8 +1,11 @@
 /** Sums of the wanted gradients over micro-batches, in the host's memory. */
 import type * as ort from "onnxruntime-node";
 import type { ParameterValues } from "../gradient-engine.js";
-import { toTensor } from "./feeds.js";
+import { floats, toTensor } from "./feeds.js";
 import type { ParameterPart } from "./parameter-inputs.js";
+import { embedBackward, type PaddedSequences } from "./sequences.js";
+
+export const embeddingsName = "backbone.embeddings.weight";
 
 export class GradientSums {
   /** By parameter; those that are not wanted have none. */
@@ -45,6 +48,12 @@ export class GradientSums {
   add(name: string, values: Float32Array, from = 0): void {
     const sum = this.values.get(name);
     if (sum) addTo(sum.subarray(from, from + values.length), values);
+  }
+
+  /** Adds the gradient of a side's embedded tokens, where there is one, to that of the embeddings, if that is wanted. */
+  addEmbedded(side: PaddedSequences, gradient: ort.Tensor | undefined, hiddenSize: number): void {
+    const embeddings = this.values.get(embeddingsName);
+    if (gradient && embeddings) embedBackward(side, floats(gradient), hiddenSize, embeddings);
   }
 
   private scratch(input: string, size: number): Float32Array {

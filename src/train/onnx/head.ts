@@ -6,7 +6,7 @@
  */
 import type { Mamba2Config } from "../../model/config.js";
 import type { ParameterValues } from "../gradient-engine.js";
-import { type Feeds, toTensor } from "./feeds.js";
+import { type Feeds, sum, toTensor } from "./feeds.js";
 import type { GradientSums } from "./gradient-sums.js";
 import { GraphSession } from "./graph-session.js";
 import { type HeadSource, headGraph, headSources } from "./head-graph.js";
@@ -118,8 +118,4 @@ export class Head {
       head: toTensor(parameters.get(this.headName)!, [V, D]),
     };
   }
-}
-
-function sum(values: Float32Array): number {
-  return values.reduce((a, b) => a + b, 0);
 }

@@ -7,14 +7,13 @@ import type { Mamba2Config } from "../../model/config.js";
 import { assertWebGpu } from "../../model/webgpu/engine.js";
 import { countTargets, type TrainingExample } from "../example.js";
 import type { EngineOptions, GradientEngine, LossAndGradients, ParameterValues } from "../gradient-engine.js";
-import { embeddingsName, floats } from "./engine.js";
-import { type Feeds, toTensor } from "./feeds.js";
-import { GradientSums } from "./gradient-sums.js";
+import { type Feeds, floats, sum, toTensor } from "./feeds.js";
+import { embeddingsName, GradientSums } from "./gradient-sums.js";
 import { type GraphDevice, GraphSession } from "./graph-session.js";
 import type { BatchKind } from "./layer-graphs.js";
 import { type MicroBatch, onnxMicroBatches, placeMicroBatch } from "./micro-batch.js";
 import { type ParameterPart, partFeeds } from "./parameter-inputs.js";
-import { embed, embedBackward, type Padding } from "./sequences.js";
+import { embed, type Padding } from "./sequences.js";
 import { stepGraph } from "./step-graph.js";
 
 /**
@@ -96,10 +95,8 @@ export class StepEngine implements GradientEngine {
         const gradient = results[`gradient.${part.input}`];
         if (gradient) sums.add(part.parameter, floats(gradient), part.from);
       }
-      const ofEmbeddings = sums.values.get(embeddingsName);
       for (const side of batch.sides) {
-        const gradient = results[`${side.side}.gradient`];
-        if (gradient && ofEmbeddings) embedBackward(side, floats(gradient), this.config.hiddenSize, ofEmbeddings);
+        sums.addEmbedded(side, results[`${side.side}.gradient`], this.config.hiddenSize);
       }
     }
     return { loss: total / targets, gradients: sums.values };
@@ -169,8 +166,4 @@ export class StepEngine implements GradientEngine {
     all.weights = toTensor(new Float32Array(size).fill(weight, 0, scored), [size, 1]);
     return all;
   }
-}
-
-function sum(values: Float32Array): number {
-  return values.reduce((a, b) => a + b, 0);
 }
