@@ -1,7 +1,7 @@
 /** Many sequences, each from its own state, in batches of similar length, so that little is padded. */
 import { type ContextState, type StateShape, stateSizes } from "../state/context-state.js";
 import type { ModelSession } from "./session.js";
-import { type Advance, type Predictions, type RunOptions, SEGMENT_TOKENS, StateBatch } from "./state-batch.js";
+import { type Advance, type AdvanceOptions, type Predictions, SEGMENT_TOKENS, StateBatch } from "./state-batch.js";
 
 /** Tokens of a run, padding included: enough for the matrix products to reach their full rate. */
 const batchTokens = 1024;
@@ -30,7 +30,7 @@ export async function runSequences<R>(
   session: ModelSession,
   sequences: readonly Sequence[],
   take: (result: BatchResult) => R | Promise<R>,
-  options: RunOptions = {},
+  options: AdvanceOptions = {},
 ): Promise<R[]> {
   const results = new Array<R>(sequences.length);
   if (sequences.length === 0) return [];

@@ -19,7 +19,14 @@ import { WEIGHTS_FILE } from "./mamba2-graph.js";
 import { checkParameters } from "./parameters.js";
 import { type WeightDtype, weightDtypes } from "./quantize.js";
 import { ModelSession } from "./session.js";
-import { type Advance, type Predictions, type RunOptions, type StartState, StateBatch } from "./state-batch.js";
+import {
+  type Advance,
+  type AdvanceOptions,
+  type Predictions,
+  type RunOptions,
+  type StartState,
+  StateBatch,
+} from "./state-batch.js";
 import { Tokenizer } from "./tokenizer.js";
 import type { DeviceState } from "./webgpu/device-states.js";
 import type { WeightedState } from "./webgpu/sum-states.js";
@@ -171,8 +178,8 @@ export class LanguageModel {
 
   /** The states after many sequences, each read from a state of its own; the zero state by default. */
   async readMany(requests: readonly ReadRequest[], options: RunOptions = {}): Promise<ContextState[]> {
-    const zero = this.zeroState();
-    const sequences = requests.map(({ tokens, state = zero }) => ({ tokens, state }));
+    const zero = this.zeroIfWanted(requests);
+    const sequences = requests.map(({ tokens, state = zero! }) => ({ tokens, state }));
     return this.run(sequences, ({ batch, index }) => batch.state(index), options);
   }
 
@@ -196,15 +203,15 @@ export class LanguageModel {
 
   /** Losses `-log p(token)` in nats of the tokens from `from` on, per request, in padded batches. */
   async score(requests: readonly ScoreRequest[], options: RunOptions = {}): Promise<Float32Array[]> {
-    const zero = this.zeroState();
-    const sequences = requests.map(({ tokens, state = zero, from = 1 }) => {
+    const zero = this.zeroIfWanted(requests);
+    const sequences = requests.map(({ tokens, state = zero!, from = 1 }) => {
       if (!Number.isInteger(from) || from < 1) badOption("from", "a whole number from 1", from);
       this.checkTokens(tokens);
       const targets = tokens.slice(from);
       // The last token is only predicted, never read.
       return { tokens: tokens.slice(0, -1), state, rows: targets.map((_, i) => from - 1 + i), targets };
     });
-    return this.run(sequences, ({ predictions }) => predictions.losses, options);
+    return this.run(sequences, ({ predictions }) => predictions.losses, { ...options, isLast: true });
   }
 
   /** Continues `tokens` from a state, yielding text as it becomes certain. Greedy unless a temperature is given. */
@@ -254,10 +261,15 @@ export class LanguageModel {
     await session?.dispose();
   }
 
+  /** One for all requests that bring none: it is as large as any state. */
+  private zeroIfWanted(requests: readonly ReadRequest[]): ContextState | undefined {
+    return requests.every(({ state }) => state) ? undefined : this.zeroState();
+  }
+
   private async run<R>(
     sequences: readonly Sequence[],
     take: (result: BatchResult) => R | Promise<R>,
-    options?: RunOptions,
+    options?: AdvanceOptions,
   ): Promise<R[]> {
     return runSequences(this.check(sequences), sequences, take, options);
   }

@@ -19,7 +19,7 @@ import { OnnxOperations } from "./onnx-operations.js";
 import type { WeightDtype } from "./quantize.js";
 
 /** Changes whenever graphs or weight files written by earlier versions must not be used again. */
-export const GRAPH_VERSION = 9;
+export const GRAPH_VERSION = 10;
 
 export const WEIGHTS_FILE = "weights.bin";
 
@@ -47,7 +47,7 @@ export function buildMamba2Graph(config: Mamba2Config, dtype: WeightDtype, devic
   }));
 
   const weights = new StoredWeights(graph, config, dtype, device);
-  const ops = new OnnxOperations(graph, weights, config, tokens, lengths);
+  const ops = new OnnxOperations(graph, weights, config, device, tokens, lengths);
   const { hidden, present, logDecay } = mamba2<Value>(ops, config, tokens, past);
 
   const flat = graph.node("Reshape", [hidden, graph.constant("i64", [-1, config.hiddenSize])]);

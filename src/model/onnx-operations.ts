@@ -1,14 +1,22 @@
 /**
- * The operations of a Mamba-2 model as nodes of an ONNX graph. The recurrence and the convolution are single
- * operators of ONNX Runtime (`LinearAttention`, `CausalConvWithState`), which take and return their states.
+ * The operations of a Mamba-2 model as nodes of an ONNX graph. The recurrence is a single operator of ONNX Runtime
+ * (`LinearAttention`), which takes and returns its state; so is the convolution (`CausalConvWithState`) where none of
+ * its faster convolutions is.
  *
  * Letters: B batch, T tokens, H heads, P head dimension, N state size, W convolution width kept, C its channels.
  */
 import type { GraphBuilder, Value } from "../onnx/graph.js";
 import type { Mamba2Config } from "./config.js";
+import type { Device } from "./device.js";
 import type { Operations } from "./operations.js";
 
 const contrib = { domain: "com.microsoft" } as const;
+
+/**
+ * ONNX Runtime has vectorized depthwise convolutions for these processors, which read channels in blocks. On others its
+ * `Conv` would multiply a matrix of one row for every channel.
+ */
+const hasBlockedConvolution = process.arch === "x64";
 
 /** Adds weights of the checkpoint to the graph under their own names, in the stored form the engine wants. */
 export interface GraphWeights {
@@ -31,6 +39,7 @@ export class OnnxOperations implements Operations<Value> {
     private readonly graph: GraphBuilder,
     private readonly weights: GraphWeights,
     private readonly config: Mamba2Config,
+    private readonly device: Device,
     tokens: Value,
     lengths: Value,
   ) {
@@ -81,12 +90,16 @@ export class OnnxOperations implements Operations<Value> {
   }
 
   causalConv(x: Value, past: Value, weight: string, bias: string | null): { output: Value; present: Value } {
-    const inputs = [x, this.weights.tensor(weight), bias === null ? null : this.weights.tensor(bias), past];
-    const [convolved] = this.graph.nodes("CausalConvWithState", inputs, 2, {
-      ...contrib,
-      attributes: { ndim: 1, channels_last: 1, activation: "none" },
-    }) as [Value, Value];
-    // The operator has a silu of its own, which takes 1.4 times as long on the CPU as the two apart.
+    const isBlocked = this.device === "cpu" && hasBlockedConvolution;
+    const convolve = isBlocked ? this.blockedConv : this.stateConv;
+    const convolved = convolve.call(
+      this,
+      x,
+      past,
+      this.weights.tensor(weight),
+      bias === null ? null : this.weights.tensor(bias),
+    );
+    // The operators have a silu of their own, which takes 1.4 times as long on the CPU as the two apart.
     const output = this.silu(convolved);
     return { output, present: this.pick(x, this.convTail.inInput) };
   }
@@ -152,6 +165,25 @@ export class OnnxOperations implements Operations<Value> {
   /** The addends themselves: {@link totals} sums those of all layers at once. */
   sumOverTokens(x: Value): Value {
     return x;
+  }
+
+  private stateConv(x: Value, past: Value, weight: Value, bias: Value | null): Value {
+    const attributes = { ndim: 1, channels_last: 1, activation: "none" };
+    return this.graph.nodes("CausalConvWithState", [x, weight, bias, past], 2, { ...contrib, attributes })[0]!;
+  }
+
+  /** ONNX Runtime turns the transposes and the convolution into one with channels in blocks: 2.1 to 3.5 times as fast. */
+  private blockedConv(x: Value, past: Value, weight: Value, bias: Value | null): Value {
+    const { graph } = this;
+    const { convDim, convKernel } = this.config;
+    const image = (value: Value, axis: number) => graph.node("Unsqueeze", [value, this.integers(axis)]);
+    const transpose = (value: Value, ...perm: number[]) => graph.node("Transpose", [value], { attributes: { perm } });
+    const all = graph.node("Concat", [past, x], { attributes: { axis: 1 } });
+    const channelsFirst = transpose(image(all, 2), 0, 3, 1, 2);
+    const convolved = graph.node("Conv", [channelsFirst, image(weight, 3), bias], {
+      attributes: { group: convDim, kernel_shape: [convKernel, 1] },
+    });
+    return graph.node("Squeeze", [transpose(convolved, 0, 2, 3, 1), this.integers(2)]);
   }
 
   private pick(data: Value, indices: Value): Value {

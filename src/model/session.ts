@@ -36,8 +36,9 @@ export interface RunInputs {
   lengths: BigInt64Array;
   past: BatchState | DeviceStates;
   /**
-   * Filled by the run on the CPU. May be `past` itself: every operator copies what it needs of a state before it writes
-   * one. On another device states stay there: see {@link RunOutputs}.
+   * Filled by the run on the CPU; absent where the states behind the tokens are not wanted. May be `past` itself: every
+   * operator copies what it needs of a state before it writes one. On another device states stay there: see
+   * {@link RunOutputs}.
    */
   present?: BatchState;
   /** [M] positions in [0, B x T) to score. */
@@ -109,12 +110,13 @@ export class ModelSession {
       // Where states stay, outputs once fetched are bound to the session: every run fetches the same ones.
       ...(this.keepsStates ? { logits: null, losses: null } : { [inputs.targets ? "losses" : "logits"]: null }),
       log_decay: null,
-      present_conv: present ? this.convTensor(present.conv, batch) : null,
     };
+    if (present || this.keepsStates) fetches.present_conv = present ? this.convTensor(present.conv, batch) : null;
     feeds.past_conv = isHere ? this.convTensor(past.conv, batch) : past.conv;
     for (let layer = 0; layer < shape.layers; layer++) {
       feeds[`past_ssm.${layer}`] = isHere ? this.ssmTensor(past.ssm[layer]!, batch) : past.ssm[layer]!;
-      fetches[`present_ssm.${layer}`] = present ? this.ssmTensor(present.ssm[layer]!, batch) : null;
+      if (present) fetches[`present_ssm.${layer}`] = this.ssmTensor(present.ssm[layer]!, batch);
+      else if (this.keepsStates) fetches[`present_ssm.${layer}`] = null;
     }
     const results = await this.session.run(feeds, fetches).catch((cause) => {
       throw engineError(`a run of ${batch} x ${steps} tokens`, cause, tooLarge);
