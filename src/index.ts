@@ -13,7 +13,7 @@ export {
   type IndexReport,
   indexDocuments,
 } from "./answer/index-documents.js";
-export { compose } from "./compose/compose.js";
+export { type ComposeOptions, compose } from "./compose/compose.js";
 export { type CompositionMethod, compositionMethods, compositionWeights, meanWeights } from "./compose/weights.js";
 export { PicasoError, type PicasoErrorCode, type PicasoErrorDetails } from "./errors.js";
 export { bundledModel } from "./model/bundled.js";

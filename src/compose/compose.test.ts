@@ -52,6 +52,17 @@ describe.each(["golden-g1", "golden-g2"])("%s", (name) => {
     return worst;
   }
 
+  it("a composed state can be reused: the same bits, in the same memory, and no state that is composed", () => {
+    const expected = compose(contexts, "picaso-r");
+    const old = compose(contexts.slice(1), "soup");
+    const again = compose(contexts, "picaso-r", { reuse: old });
+    expect(again).toEqual(expected);
+    expect(again.ssm).toBe(old.ssm);
+    expect(() => compose(contexts, "soup", { reuse: contexts[2] })).toThrow(/the memory of one that is composed/);
+    const shape = { ...old.shape, layers: old.shape.layers + 1 };
+    expect(() => compose(contexts, "soup", { reuse: ContextState.zero(name, shape) })).toThrow(/state to reuse/);
+  });
+
   for (const n of [1, 2, 3, 4]) {
     it.each(compositionMethods)(`%s of ${n} contexts`, (method) => {
       const states = contexts.slice(0, n);

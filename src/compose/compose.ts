@@ -3,6 +3,7 @@
  *
  * Letters: L layers, H heads, N state size, P head dimension, W convolution width kept, C convolution channels.
  */
+import { PicasoError } from "../errors.js";
 import {
   assertSameModel,
   ContextState,
@@ -15,6 +16,14 @@ import { weightedSum } from "./kernel/weighted-sum.js";
 import { compareValues, summingOrder } from "./order.js";
 import { assertLogDecays, type CompositionMethod, compositionWeights } from "./weights.js";
 
+export interface ComposeOptions {
+  /**
+   * A composed state that is no longer needed: its ssm becomes the result's. Memory that the system has to find first
+   * costs up to half the time of summing ten states. @default new arrays
+   */
+  reuse?: ContextState;
+}
+
 /**
  * One state for all contexts. Per layer and head, `ssm` is the sum of the contexts' by the weights of `method` (see
  * `compositionWeights`), computed in float64, rounded once and summed in float32. `conv` is the plain mean, for CASO
@@ -22,11 +31,16 @@ import { assertLogDecays, type CompositionMethod, compositionWeights } from "./w
  * the result can be composed again.
  *
  * The result is equal bit for bit for all orders of the contexts with `soup` and `picaso-s`, and for all rotations with
- * `picaso-r`. Its arrays are new, also for one context.
+ * `picaso-r`. Its arrays are new, also for one context, but for what it may reuse.
  *
- * @throws PicasoError `bad-argument` for no states or an unknown method, `mismatch` for states of different models.
+ * @throws PicasoError `bad-argument` for no states, an unknown method or reuse of one of the states, `mismatch` for
+ * states of different models.
  */
-export function compose(states: readonly ContextState[], method: CompositionMethod): ContextState {
+export function compose(
+  states: readonly ContextState[],
+  method: CompositionMethod,
+  { reuse }: ComposeOptions = {},
+): ContextState {
   for (const [k, state] of states.entries()) assertSameModel(states[0]!, state, `compose, state ${k}`);
   // Before the order changes, so that errors count the states as they were given.
   assertLogDecays(states.map((state) => state.logDecay));
@@ -35,7 +49,19 @@ export function compose(states: readonly ContextState[], method: CompositionMeth
     ssm: floatTerm(ssm),
     conv: floatTerm(conv),
   }));
-  return composeOrdered(ordered, method, new Float32Array(states[0]!.ssm.length), weightedSum);
+  return composeOrdered(ordered, method, roomForSsm(states, reuse), weightedSum);
+}
+
+function roomForSsm(states: readonly ContextState[], reuse: ContextState | undefined): Float32Array {
+  if (!reuse) return new Float32Array(states[0]!.ssm.length);
+  assertSameModel(states[0]!, reuse, "compose, state to reuse");
+  if (!states.some(({ ssm }) => ssm.buffer === reuse.ssm.buffer)) return reuse.ssm;
+  throw new PicasoError("bad-argument", {
+    where: "compose, state to reuse",
+    expected: "a state of its own",
+    found: "the memory of one that is composed",
+    next: "Reuse composed states that are no longer needed.",
+  });
 }
 
 /** A state whose values are terms of a sum, wherever they stand. */

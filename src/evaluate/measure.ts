@@ -73,6 +73,8 @@ export async function measureStarts(
   const read = await readOrders(model, query.contexts, single, orders, signal);
   const shared = adjustment?.kind === "shared-once" ? await contextStates.mean(adjustment.sample, signal) : undefined;
 
+  // Composed states that have been used: finding memory for the next ones takes as long as composing them.
+  const spent: ContextState[] = [];
   const makeState = (start: Start): ContextState | undefined => {
     if (start.kind === "none") return undefined;
     if (start.kind === "read") {
@@ -80,7 +82,7 @@ export async function measureStarts(
       return finals.length === 1 ? finals[0] : compose(finals, "soup");
     }
     const chosen = start.order.map((rank) => stored[rank]!);
-    if (!adjustment) return compose(chosen, start.method);
+    if (!adjustment) return compose(chosen, start.method, { reuse: spent.pop() });
     return adjustedComposition(adjustment, chosen, start.method, shared);
   };
   const prompts = starts.map(({ kind }) => [...(kind === "none" ? contextStates.beginning : []), ...query.prompt]);
@@ -105,6 +107,7 @@ export async function measureStarts(
     for (const [i, index] of group.entries()) {
       const loss = losses[i]!.reduce((total, each) => total + each, 0);
       outcomes[index] = { loss, ...(answers && { answer: answers[i]!.trim() }) };
+      if (starts[index]!.kind === "composed" && !adjustment) spent.push(states[i]!);
     }
   }
   return outcomes;

@@ -3,20 +3,15 @@ import { PicasoError } from "../../errors.js";
 import { assertSameModel, type ContextState, stateSizes } from "../../state/context-state.js";
 import { addPart, dataSumDigits, wordsIn } from "../../state/data-sum.js";
 import { wrongSum } from "../../state/state-file.js";
-import { composeOrdered } from "../compose.js";
+import { type ComposeOptions, composeOrdered } from "../compose.js";
 import { summingOrder } from "../order.js";
 import { assertLogDecays, type CompositionMethod } from "../weights.js";
 import type { StoredState } from "./stored-state.js";
 import { type SumThreads, sumThreads } from "./sum-threads.js";
 
-export interface ComposeStoredOptions {
+export interface ComposeStoredOptions extends ComposeOptions {
   /** @default all of the machine's, started once */
   threads?: SumThreads;
-  /**
-   * A composed state that is no longer needed: its ssm becomes the result's. Memory that the system has to find first
-   * costs up to half the time of summing ten states. @default new arrays
-   */
-  reuse?: ContextState;
 }
 
 /**
