@@ -35,9 +35,10 @@ declare -A runs=(
   [squad-article]="qa --data $data/dev-v1.1.json --retrieval article --queries 2000 -k 3,5 $few"
   [squad-shared]="qa --data $data/dev-v1.1.json --ablation shared --queries 500 -k 3"
   [needle]="needle --data $data/wiki.test.tokens --queries 200 -k 0,1,2,4,8,16 $few"
+  [distractors]="needle --data $data/wiki.test.tokens --ablation distractors --queries 200 -k 4,8,16"
 )
 order=(perplexity wikitext wikitext-all wikitext-many form shared passage-length retrieval layers conv codec msmarco
-  squad squad-article squad-shared needle)
+  squad squad-article squad-shared needle distractors)
 
 names=("$@")
 [ ${#names[@]} -gt 0 ] || names=("${order[@]}")

@@ -80,10 +80,11 @@ export function evalCommand(): Command {
       availableParallelism(),
     )
     .addOption(
-      new Option("--ablation <kind>", "vary one thing (passage-length, retrieval, form: wikitext only)").choices([
+      new Option("--ablation <kind>", "vary one thing (the first three: wikitext; distractors: needle)").choices([
         "passage-length",
         "retrieval",
         "form",
+        "distractors",
         "layers",
         "conv",
         "codec",

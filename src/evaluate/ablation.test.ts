@@ -105,6 +105,32 @@ test("form changes how fragments are written, with and without contexts", async 
   expect(tokens[0]).not.toBe(model.config.bosTokenId);
 });
 
+test("distractors state rival facts, beside the same planted passage", async () => {
+  const needle = { ...options, suite: "needle", ks: [1, 5], passageTokens: 32 };
+  const stated = /The (\w+) of (\w+) was built in (\d+)\./;
+  const plain = await readSuite(model, needle);
+  for (const distractors of [0, 1, 3, 7]) {
+    const queries = await readSuite(model, { ...needle, distractors });
+    for (const [number, { contexts, prompt }] of queries.entries()) {
+      expect(prompt).toEqual(plain[number]!.prompt);
+      expect(contexts[0]).toEqual(plain[number]!.contexts[0]);
+      const facts = contexts.map(({ tokens }) => stated.exec(model.tokenizer.decode([...tokens])));
+      expect(facts.map((fact) => fact !== null)).toEqual(contexts.map((_, i) => i <= distractors));
+      const [, thing, place, year] = facts[0]!;
+      for (const rival of facts.slice(1).filter((fact) => fact !== null)) {
+        expect([rival[1] === thing, rival[2] === place].filter(Boolean)).toHaveLength(1);
+        expect(rival[3]).not.toBe(year);
+      }
+    }
+  }
+  const found = await run("distractors", { suite: "needle", ks: [4], passageTokens: 32 });
+  expectEqual(found("none", 0));
+  const concat = found("concat", 4);
+  expectDistinct(concat.slice(0, 3));
+  // No more than the others of four contexts.
+  expect(concat[3]).toBe(concat[2]);
+});
+
 test("the oracle is the best single context of all retrievals", async () => {
   const [random, bm25, oracle] = (await run("retrieval"))("soup", 1);
   expect(oracle).toBeLessThan(bm25!);
@@ -112,7 +138,12 @@ test("the oracle is the best single context of all retrievals", async () => {
 });
 
 test("the oracle ranks what BM25 finds by the loss with each context alone", async () => {
-  const queries = await readSuite(model, { ...options, ks: [5], retrieval: "oracle" });
+  const seen: { done: number; total: number }[] = [];
+  const onProgress: EvaluateOptions["onProgress"] = (label, progress) => {
+    if (label === "ranking") seen.push(progress);
+  };
+  const queries = await readSuite(model, { ...options, ks: [5], retrieval: "oracle", onProgress });
+  expect(seen).toEqual([1, 2, 3].map((done) => ({ done, total: 3 })));
   const candidates = await readSuite(model, { ...options, ks: [24], retrieval: "bm25" });
   for (const [number, query] of queries.entries()) {
     const all = candidates[number]!;
@@ -143,6 +174,7 @@ test("shared: only weights that do not sum to one change", async () => {
 test.each([
   ["an unknown kind", { ablation: "colour" }],
   ["another suite", { ablation: "retrieval", suite: "msmarco" }],
+  ["facts without a needle", { ablation: "distractors" }],
 ])("%s is refused", async (_, changed) => {
   await expect(runAblation(model, { ...options, ...changed })).rejects.toMatchObject({ code: "bad-argument" });
 });

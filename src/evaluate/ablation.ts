@@ -24,8 +24,13 @@ interface Variant {
 /** Cheaper than all: those whose outcome the variants can change, and what they are compared with. */
 const defaultMethods: readonly EvaluationMethod[] = ["none", "soup", "caso", "picaso-r", "picaso-s", "concat"];
 
-/** They change how the suite's contexts are made. */
-const wikitextOnly = new Set(["passage-length", "retrieval", "form"]);
+/** The suite of kinds that change how contexts are made. */
+const suiteOf: Partial<Record<string, string>> = {
+  "passage-length": "wikitext",
+  retrieval: "wikitext",
+  form: "wikitext",
+  distractors: "needle",
+};
 
 export const ablations: Record<string, (model: LanguageModel, options: EvaluateOptions) => Variant[]> = {
   /** Contexts are cut shorter or longer; the queries stay. */
@@ -36,6 +41,9 @@ export const ablations: Record<string, (model: LanguageModel, options: EvaluateO
       name: retrieval,
       suite: { retrieval },
     })),
+  /** Of the k contexts so many state another fact of the same kind. */
+  distractors: () =>
+    [0, 1, 3, 7].map((distractors) => ({ name: `${distractors} distractors`, suite: { distractors } })),
   form: () => wikiTextForms.map((form) => ({ name: form, suite: { form } })),
   /** Layers that are not composed take the best context's state alone. */
   layers: (model) => {
@@ -75,10 +83,12 @@ function sampleContexts(queries: readonly EvaluationQuery[], most: number): Eval
 export async function runAblation(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {
   const kind = options.ablation ?? "";
   const variants = Object.hasOwn(ablations, kind) ? ablations[kind]!(model, options) : null;
-  if (!variants || (wikitextOnly.has(kind) && options.suite !== "wikitext")) {
+  const suite = suiteOf[kind] ?? options.suite;
+  if (!variants || suite !== options.suite) {
+    const names = Object.keys(ablations).map((name) => (suiteOf[name] ? `${name} (${suiteOf[name]})` : name));
     throw new PicasoError("bad-argument", {
       where: "--ablation",
-      expected: `${Object.keys(ablations).join(", ")}; ${[...wikitextOnly].join(", ")} with the suite wikitext`,
+      expected: `${names.join(", ")}, those with a suite's name with that suite only`,
       found: `${kind} with ${options.suite}`,
       next: "Name one of these.",
     });

@@ -31,6 +31,8 @@ export interface SuiteOptions {
   contextTokens?: number;
   /** wikitext: how fragments are written. @default "file" */
   form?: WikiTextForm;
+  /** needle: contexts that state another fact of the same kind. @default 0 */
+  distractors?: number;
   /** More files for the database. */
   pool: readonly string[];
   offline?: boolean;
@@ -40,7 +42,7 @@ export interface SuiteOptions {
 }
 
 export async function readSuite(model: LanguageModel, options: SuiteOptions): Promise<EvaluationQuery[]> {
-  const { queries, seed, passageTokens, contextTokens, form, pool, signal } = options;
+  const { queries, seed, passageTokens, contextTokens, form, distractors, pool, signal } = options;
   const path = await resolveDataFile(options.data, { offline: options.offline, signal: options.signal });
   const contexts = Math.max(1, ...options.ks);
   switch (options.suite) {
@@ -48,6 +50,7 @@ export async function readSuite(model: LanguageModel, options: SuiteOptions): Pr
       const retrieval = choose(options, ["bm25", "random", "oracle"]);
       return wikiTextQueries(model, {
         ...{ path, pool, passageTokens, contextTokens, form, retrieval, queries, contexts, seed, signal },
+        onProgress: (progress) => options.onProgress?.("ranking", progress),
       });
     }
     case "msmarco": {
@@ -60,7 +63,7 @@ export async function readSuite(model: LanguageModel, options: SuiteOptions): Pr
       return qaQueries(model, await readSquad(path), { retrieval, contexts, queries, seed });
     }
     case "needle":
-      return needleQueries(model, { path, passageTokens, queries: queries ?? 100, contexts, seed });
+      return needleQueries(model, { path, passageTokens, queries: queries ?? 100, contexts, distractors, seed });
     default:
       throw new PicasoError("bad-argument", {
         where: "suite",

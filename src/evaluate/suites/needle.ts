@@ -16,6 +16,8 @@ export interface NeedleOptions {
   queries: number;
   /** Contexts of each query, the planted one among them. */
   contexts: number;
+  /** How many of the others state another fact of the same kind; they rank right behind the planted one. @default 0 */
+  distractors?: number;
   seed: number;
 }
 
@@ -33,8 +35,15 @@ const things = [
   "gate",
 ];
 
+interface Fact {
+  place: string;
+  thing: string;
+  year: string;
+}
+
 /** Queries whose contexts stand in a fixed random order; a smaller k takes the planted passage and k - 1 others. */
 export async function needleQueries(model: LanguageModel, options: NeedleOptions): Promise<EvaluationQuery[]> {
+  const { contexts, distractors = 0 } = options;
   const haystack = (await readWikiText(options.path)).flatMap(({ paragraphs }) =>
     splitPassages(paragraphs.map(({ text }) => text).join("\n\n"), {
       maxTokens: options.passageTokens,
@@ -44,20 +53,43 @@ export async function needleQueries(model: LanguageModel, options: NeedleOptions
   );
   return Array.from({ length: options.queries }, (_, number) => {
     const random = Random.of(options.seed, number);
-    const place = places[random.below(places.length)]!;
-    const thing = things[random.below(things.length)]!;
-    const year = String(1200 + random.below(800));
-    const [planted, ...others] = random.sample(haystack.length, options.contexts).map((i) => haystack[i]!.text);
-    const fact = `The ${thing} of ${place} was built in ${year}.`;
-    const cut = planted!.indexOf(". ") + 2;
-    const text = cut > 1 ? `${planted!.slice(0, cut)}${fact} ${planted!.slice(cut)}` : `${fact} ${planted}`;
+    const fact = drawFact(random);
+    const passages = random.sample(haystack.length, contexts).map((i) => haystack[i]!.text);
+    const rivals = passages.slice(1, 1 + distractors).map(() => drawRival(random, fact));
+    const texts = passages.map((text, i) => {
+      const stated = i === 0 ? fact : rivals[i - 1];
+      return stated ? plant(text, stated) : text;
+    });
     return questionQuery(model, {
       id: `needle ${number}`,
-      question: `When was the ${thing} of ${place} built?`,
-      answers: [year],
+      question: `When was the ${fact.thing} of ${fact.place} built?`,
+      answers: [fact.year],
       // The planted passage comes first, so that every k has it; orders of composition put it last.
-      contexts: [text, ...others].map((each, i) => passageContext(model, `needle ${number}/${i}`, each)),
+      contexts: texts.map((text, i) => passageContext(model, `needle ${number}/${i}`, text)),
       relevant: [`needle ${number}/0`],
     });
   });
+}
+
+function drawFact(random: Random): Fact {
+  const place = places[random.below(places.length)]!;
+  const thing = things[random.below(things.length)]!;
+  return { place, thing, year: String(1200 + random.below(800)) };
+}
+
+/** Another thing of the same place or the same thing of another place, from another year. */
+function drawRival(random: Random, fact: Fact): Fact {
+  for (;;) {
+    const other = drawFact(random);
+    const rival = random.below(2) === 0 ? { ...other, place: fact.place } : { ...other, thing: fact.thing };
+    const isSame = rival.place === fact.place && rival.thing === fact.thing;
+    if (!isSame && rival.year !== fact.year) return rival;
+  }
+}
+
+/** The fact as a sentence behind the first one, or in front where no sentence ends. */
+function plant(text: string, { thing, place, year }: Fact): string {
+  const sentence = `The ${thing} of ${place} was built in ${year}.`;
+  const cut = text.indexOf(". ") + 2;
+  return cut > 1 ? `${text.slice(0, cut)}${sentence} ${text.slice(cut)}` : `${sentence} ${text}`;
 }

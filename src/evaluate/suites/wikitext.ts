@@ -39,6 +39,8 @@ export interface WikiTextOptions {
   /** Most contexts of a query. */
   contexts: number;
   seed?: number;
+  /** Counts queries whose contexts are ranked, which takes the oracle longer than measuring them. */
+  onProgress?: (progress: { done: number; total: number }) => void;
   signal?: AbortSignal;
 }
 
@@ -64,13 +66,15 @@ export async function wikiTextQueries(model: LanguageModel, options: WikiTextOpt
   });
   const ranker = await makeRanker(model, pool, options);
   const queries: EvaluationQuery[] = [];
-  for (const number of chooseQueries(passages.length, options.queries, seed)) {
+  const numbers = chooseQueries(passages.length, options.queries, seed);
+  for (const number of numbers) {
     const { place, ids } = passages[number]!;
     const [prompt, target] = ids;
     const id = `${place.article}/${place.start}`;
     const query = { id, prompt, target, words: countWords(model.tokenizer.decode(target)), contexts: [] };
     const text = model.tokenizer.decode(prompt).trim();
     queries.push({ ...query, contexts: await ranker.rank({ text, place, number, query }, contexts) });
+    options.onProgress?.({ done: queries.length, total: numbers.length });
   }
   return queries;
 }
