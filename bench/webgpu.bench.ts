@@ -4,10 +4,12 @@
  * weights, made on the first run). Lines of a Markdown table are printed as they come, and the JSON is written after
  * each, so that a run cut short leaves what it had. What the seconds (150 by default) do not suffice for is left out.
  *
- * For a machine without npm, the script becomes one file that needs Node and the package onnxruntime-node alone (its
- * own files, bin/napi-v6/linux/x64, and onnxruntime-common):
+ * For a machine without npm, the script becomes one file of the built package, beside the threads that it starts:
  * `npx esbuild bench/webgpu.bench.ts --bundle --platform=node --format=esm --external:onnxruntime-node
- * --banner:js="import{createRequire}from'module';const require=createRequire(import.meta.url);" --outfile=webgpu.bench.mjs`
+ * --banner:js="import{createRequire}from'module';const require=createRequire(import.meta.url);"
+ * --outfile=dist/model/decode/webgpu.bench.mjs`
+ * It needs Node, dist, package.json and the package onnxruntime-node (its own files, bin/napi-v6/linux/x64, and
+ * onnxruntime-common) there, and the bundled model named by its folder.
  */
 import { execFileSync } from "node:child_process";
 import { access, writeFile } from "node:fs/promises";
