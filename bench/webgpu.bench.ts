@@ -9,7 +9,7 @@
  * --banner:js="import{createRequire}from'module';const require=createRequire(import.meta.url);"
  * --outfile=dist/model/decode/webgpu.bench.mjs`
  * It needs Node, dist, package.json and the package onnxruntime-node (its own files, bin/napi-v6/linux/x64, and
- * onnxruntime-common) there, and the bundled model named by its folder.
+ * onnxruntime-common) there. Name the bundled model by its folder, not as `bundled`.
  */
 import { execFileSync } from "node:child_process";
 import { access, writeFile } from "node:fs/promises";

@@ -1,7 +1,7 @@
 /**
  * The table of an evaluation's summary.json as Markdown, for docs/results.
- * Run: npx tsx scripts/results-table.ts eval-wikitext/summary.json [columns, such as over,share,f1] [numbers of contexts]
- * With --wide, of one column: a row for each variant and number of contexts, a column for each method.
+ * Run: npx tsx scripts/results-table.ts [--wide] eval-wikitext/summary.json [columns, such as over,share,f1] [ks, such as 4,10]
+ * With --wide, of one column only: a row for each variant and number of contexts, a column for each method.
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -29,16 +29,18 @@ const { positionals, values } = parseArgs({ allowPositionals: true, options: { w
 const [file, names = "loss,over,share", ks] = positionals;
 if (file === undefined) throw new Error("name a summary.json");
 const chosen = names.split(",").map((name) => columns[name] ?? fail(name));
+if (values.wide && chosen.length > 1) throw new Error("--wide shows one column");
 const wanted = ks?.split(",").map(Number);
 const summary = JSON.parse(readFileSync(file, "utf8")) as
   | { methods: MethodSummary[]; timings: Timing[] }
   | { variants: { variant: string; methods: MethodSummary[] }[] };
-const groups = "variants" in summary ? summary.variants : [{ variant: "", methods: timed(summary) }];
 const hasVariants = "variants" in summary;
+const groups = "variants" in summary ? summary.variants : [{ variant: "", methods: timed(summary) }];
 const first = (variant: string, k: number) => [...(hasVariants ? [variant] : []), String(k)];
 const rows = groups.flatMap(({ variant, methods }) =>
   methods.filter(({ k }) => !wanted || wanted.includes(k)).map((row) => ({ variant, ...row })),
 );
+if (rows.length === 0) throw new Error(`${file} has no figures with k of ${ks}`);
 if (values.wide) printWide();
 else printLong();
 

@@ -29,7 +29,7 @@ Suites:
   wikitext   continue a passage given other passages (a WikiText token file)
   msmarco    answer with all passages of a row (MS MARCO QA rows, .json, .jsonl or .parquet)
   qa         answer from retrieved paragraphs (a file in SQuAD's format)
-  needle     find planted facts among distractors (a WikiText token file as haystack)
+  needle     find planted facts among other passages (a WikiText token file as haystack)
   perplexity plain perplexity of a WikiText token file
 
 A run writes queries.jsonl, summary.json, report.html and plots/*.svg into --out; run again,
@@ -80,16 +80,10 @@ export function evalCommand(): Command {
       availableParallelism(),
     )
     .addOption(
-      new Option("--ablation <kind>", "vary one thing (the first three: wikitext; distractors: needle)").choices([
-        "passage-length",
-        "retrieval",
-        "form",
-        "distractors",
-        "layers",
-        "conv",
-        "codec",
-        "shared",
-      ]),
+      new Option(
+        "--ablation <kind>",
+        "vary one thing (passage-length, retrieval, form: wikitext only; distractors: needle only)",
+      ).choices(["passage-length", "retrieval", "form", "distractors", "layers", "conv", "codec", "shared"]),
     )
     .addHelpText("after", examples)
     .action(async (suite: string, _: unknown, command: Command) => {
@@ -112,7 +106,8 @@ export function evalCommand(): Command {
       });
       reporter.progressDone();
       const seconds = (performance.now() - start) / 1000;
-      reporter.result(report.json, `${table(report.rows)}\n${duration(seconds)}; results in ${out}/\n`);
+      const text = [table(report.rows), ...(report.legend ? [`${report.legend}\n`] : [])].join("\n");
+      reporter.result(report.json, `${text}\n${duration(seconds)}; results in ${out}/\n`);
       await model.dispose();
       await embedder?.dispose();
     });

@@ -10,7 +10,7 @@ import { type Evaluated, type EvaluateOptions, planOf, settingsOf } from "./eval
 import type { EvaluationMethod } from "./methods.js";
 import type { EvaluationContext, EvaluationQuery } from "./query.js";
 import { readSuite, type SuiteOptions, suiteBeginning } from "./read-suite.js";
-import { interval } from "./report/rows.js";
+import { interval, legendOf } from "./report/rows.js";
 import { runEvaluation } from "./run.js";
 import { type MethodSummary, summarize } from "./summary.js";
 
@@ -41,7 +41,7 @@ export const ablations: Record<string, (model: LanguageModel, options: EvaluateO
       name: retrieval,
       suite: { retrieval },
     })),
-  /** Of the k contexts so many state another fact of the same kind. */
+  /** Of the k - 1 other contexts so many, where there are, state another fact of the same kind. */
   distractors: () =>
     [0, 1, 3, 7].map((distractors) => ({ name: `${distractors} distractors`, suite: { distractors } })),
   form: () => wikiTextForms.map((form) => ({ name: form, suite: { form } })),
@@ -83,12 +83,12 @@ function sampleContexts(queries: readonly EvaluationQuery[], most: number): Eval
 export async function runAblation(model: LanguageModel, options: EvaluateOptions): Promise<Evaluated> {
   const kind = options.ablation ?? "";
   const variants = Object.hasOwn(ablations, kind) ? ablations[kind]!(model, options) : null;
-  const suite = suiteOf[kind] ?? options.suite;
-  if (!variants || suite !== options.suite) {
+  const wantedSuite = suiteOf[kind] ?? options.suite;
+  if (!variants || wantedSuite !== options.suite) {
     const names = Object.keys(ablations).map((name) => (suiteOf[name] ? `${name} (${suiteOf[name]})` : name));
     throw new PicasoError("bad-argument", {
       where: "--ablation",
-      expected: `${names.join(", ")}, those with a suite's name with that suite only`,
+      expected: `${names.join(", ")}, a suite in brackets is the only one for it`,
       found: `${kind} with ${options.suite}`,
       next: "Name one of these.",
     });
@@ -112,11 +112,13 @@ export async function runAblation(model: LanguageModel, options: EvaluateOptions
   }
   const json = { settings: settingsOf(options), model: model.fingerprint, ablation: kind, variants: rows };
   await writeWhole(join(options.out, "summary.json"), `${JSON.stringify(json, null, 1)}\n`);
+  const hasAnswers = rows.some(({ methods }) => methods.some(({ exactMatch }) => exactMatch));
+  const head = ["variant", "k", "method", "log-perplexity", "share of gain", ...(hasAnswers ? ["EM", "F1"] : [])];
   const lines = rows.flatMap(({ variant, methods }) =>
-    methods.map(({ method, k, logPerplexity, shareOfGain }) => [
+    methods.map(({ method, k, logPerplexity, shareOfGain, exactMatch, f1 }) => [
       ...[variant, k, method],
-      ...[interval(logPerplexity), interval(shareOfGain)],
+      ...[logPerplexity, shareOfGain, ...(hasAnswers ? [exactMatch, f1] : [])].map(interval),
     ]),
   );
-  return { json, rows: [["variant", "k", "method", "log-perplexity", "share of gain"], ...lines] };
+  return { json, rows: [head, ...lines], legend: legendOf(head) };
 }

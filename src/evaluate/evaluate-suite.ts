@@ -13,7 +13,7 @@ import type { EvaluationQuery } from "./query.js";
 import { readSuite, type SuiteOptions, suiteBeginning } from "./read-suite.js";
 import { figuresOf } from "./report/figures.js";
 import { reportPage } from "./report/html.js";
-import { summaryRows } from "./report/rows.js";
+import { legendOf, summaryRows } from "./report/rows.js";
 import { runEvaluation } from "./run.js";
 import { type Summary, summarize } from "./summary.js";
 import { measureTimings } from "./timing.js";
@@ -41,6 +41,8 @@ export interface Evaluated {
   json: unknown;
   /** The main figures as a table, heading first. */
   rows: (string | number)[][];
+  /** What the columns are, where their headings do not say. */
+  legend?: string;
 }
 
 /** Contexts of the pictures of weights and of the random orders. */
@@ -93,7 +95,8 @@ async function writeResults(
   const figures = figuresOf({ summary, timings, weights });
   for (const { name, svg } of figures) await writeWhole(join(options.out, "plots", `${name}.svg`), `${svg}\n`);
   await writeWhole(join(options.out, "report.html"), reportPage({ title, settings, summary, timings, figures }));
-  return { json, rows: summaryRows(summary, timings) };
+  const rows = summaryRows(summary, timings);
+  return { json, rows, legend: legendOf(rows[0]) };
 }
 
 export function planOf({ ks, methods = evaluationMethods, piconcatMost, suite }: EvaluateOptions): Plan {

@@ -73,7 +73,8 @@ export async function measureStarts(
   const read = await readOrders(model, query.contexts, single, orders, signal);
   const shared = adjustment?.kind === "shared-once" ? await contextStates.mean(adjustment.sample, signal) : undefined;
 
-  // Composed states that have been used: finding memory for the next ones takes as long as composing them.
+  // Composed states that have been used: finding memory for the next ones takes as long as composing them. Those that
+  // were adjusted may share memory with others.
   const spent: ContextState[] = [];
   const makeState = (start: Start): ContextState | undefined => {
     if (start.kind === "none") return undefined;

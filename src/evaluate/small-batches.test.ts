@@ -21,3 +21,11 @@ test("every sequence is in one batch of at most 512 padded tokens, or alone", ()
     if (batch.length > 1) expect(longest * batch.length).toBeLessThanOrEqual(512);
   }
 });
+
+test("padding that costs more than a run of its own is avoided", () => {
+  expect(smallBatches(sequences(20, 22, 60, 64, 62))).toEqual([
+    [0, 1],
+    [2, 4, 3],
+  ]);
+  expect(smallBatches(sequences(55, 58, 60, 64, 62))).toEqual([[0, 1, 2, 4, 3]]);
+});

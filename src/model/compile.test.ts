@@ -155,7 +155,9 @@ describe("several processes", () => {
     expect(reports[0]!.logits).toHaveLength(16_000);
     for (const report of reports) expect(report).toEqual(reports[0]);
     const names = await readdir(join(cache, "compiled"));
-    expect(names).toEqual([expect.stringMatching(new RegExp(`^${reports[0]!.fingerprint}-f32-v\\d+$`))]);
+    expect(names).toEqual([
+      expect.stringMatching(new RegExp(`^${reports[0]!.fingerprint}-f32-v\\d+-${process.arch}$`)),
+    ]);
   });
 
   test("leave nothing that is taken for whole when killed on the way", async () => {

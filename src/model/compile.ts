@@ -47,8 +47,9 @@ export async function compileModel(
   return join(folder, graphFiles[options.device ?? "cpu"]);
 }
 
+/** Graphs are built for the processor, and a cache may be on a disk that several share. */
 export function compiledFolder(fingerprint: string, dtype: WeightDtype): string {
-  return join(cacheFolder(), "compiled", `${fingerprint}-${dtype}-v${GRAPH_VERSION}`);
+  return join(cacheFolder(), "compiled", `${fingerprint}-${dtype}-v${GRAPH_VERSION}-${process.arch}`);
 }
 
 /** Whether the folder holds what its receipt says; a disk that filled up or a cleaner may have taken part of it. */

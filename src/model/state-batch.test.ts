@@ -4,7 +4,7 @@ import { goldenVocabulary, makeGoldenFolder, relativeError } from "../../test/su
 import { randomTokens } from "../../test/support/random-tokens.js";
 import { useScratch } from "../../test/support/scratch.js";
 import { LanguageModel } from "./language-model.js";
-import { SEGMENT_TOKENS } from "./state-batch.js";
+import { type AdvanceOptions, SEGMENT_TOKENS } from "./state-batch.js";
 
 const scratch = useScratch();
 let model: LanguageModel;
@@ -59,4 +59,20 @@ test("a single state may be overwritten: the same predictions, and its arrays ho
   const { state } = await model.forward([...first, ...second], { state: same! });
   expect(relativeError(given!.ssm, state.ssm)).toBeLessThan(1e-5);
   expect(relativeError(given!.conv, state.conv)).toBeLessThan(1e-5);
+});
+
+test("a last run gives the same losses, leaves what it began with, and is the last", async () => {
+  const [given, other] = await model.encodeMany([tokens(9, 1), tokens(5, 2)]);
+  const before = given!.toBytes("f32");
+  const piece = tokens(SEGMENT_TOKENS + 5, 4);
+  const step = { tokens: piece, rows: [0, SEGMENT_TOKENS + 3], targets: [1, 2] };
+  for (const states of [[given!], [given!, other!]]) {
+    const steps = states.map(() => step);
+    const expected = await model.continueFrom(states)(steps);
+    const advance = model.continueFrom(states);
+    const last: AdvanceOptions = { isLast: true };
+    expect(await advance(steps, last)).toEqual(expected);
+    expect(given!.toBytes("f32")).toEqual(before);
+    await expect(advance(steps)).rejects.toThrow(/the batch is over/);
+  }
 });

@@ -39,7 +39,7 @@ export interface RunOptions {
 }
 
 export interface AdvanceOptions extends RunOptions {
-  /** Nobody wants the states behind these tokens, and the batch is done: a run that writes none is 8% shorter. */
+  /** Nobody wants the states behind these tokens, and the batch is over: a run that writes none is shorter. */
   isLast?: boolean;
 }
 
@@ -61,6 +61,8 @@ export class StateBatch {
   private past: BatchState | DeviceStates;
   /** The states of this batch on the CPU, where every run writes them in place. */
   private own: PackedBatchState | undefined;
+  /** After a run whose states were not kept. */
+  private isOver = false;
   /** What the decoder calls when the state goes there and comes back, once one has been used. */
   private decoding: { decoder: Decoder; owner: StateOwner } | null = null;
   /** Logits of the last token that was decoded. */
@@ -93,6 +95,7 @@ export class StateBatch {
    * Logits after a single token of a single sequence are overwritten by the next call.
    */
   async advance(steps: readonly Advance[], options: AdvanceOptions = {}): Promise<Predictions[]> {
+    this.assertKept();
     const decoder = isDecoding(steps) ? await this.decoder() : null;
     if (decoder) return [await this.decode(decoder, steps[0]!.tokens[0]!, options)];
     this.leaveDecoder();
@@ -101,10 +104,11 @@ export class StateBatch {
     for (let start = 0; start < longest; start += SEGMENT_TOKENS) {
       throwIfAborted(options.signal, "model");
       const segment = packSegment(steps, start, Math.min(SEGMENT_TOKENS, longest - start));
-      const isUnwanted = options.isLast && start + SEGMENT_TOKENS >= longest;
-      const present = isUnwanted || this.session.keepsStates ? undefined : this.room();
+      this.isOver = options.isLast === true && start + SEGMENT_TOKENS >= longest;
+      const present = this.isOver || this.session.keepsStates ? undefined : this.room();
       const outputs = await this.session.run({ ...segment, past: this.past, present });
-      this.moveTo(outputs.kept ?? present ?? this.past);
+      const next = outputs.kept ?? present;
+      if (next) this.moveTo(next);
       this.accumulate(outputs.logDecay);
       distribute(segment.rowCounts, outputs, parts);
       options.onTokens?.(segment.tokenCount);
@@ -155,6 +159,7 @@ export class StateBatch {
 
   /** The state of one sequence. For B = 1 it is not a copy, and the next `advance` overwrites it. */
   async state(index: number): Promise<ContextState> {
+    this.assertKept();
     this.decoding?.decoder.copyBack(this.decoding.owner);
     const values = await this.valuesHere();
     return new ContextState({
@@ -171,6 +176,10 @@ export class StateBatch {
     this.decoding?.decoder.forget(this.decoding.owner);
     const isGiven = this.initial.some((state) => valuesOf(state) === this.past);
     if (this.past instanceof DeviceStates && !isGiven) this.past.dispose();
+  }
+
+  private assertKept(): void {
+    if (this.isOver) throw new Error("the batch is over: its states were not kept");
   }
 
   private room(): PackedBatchState {

@@ -65,10 +65,10 @@ export class Trainer {
       const [own, saved] = [JSON.stringify(value), JSON.stringify(last.settings[name])];
       if (own === saved) continue;
       throw new PicasoError("mismatch", {
-        where: `checkpoint in ${options.output}, ${name}`,
-        expected: `${own}, as this training has it`,
-        found: saved ?? "nothing",
-        next: "Use the options that the training began with, or another output folder.",
+        where: `${name} of the training in ${options.output}`,
+        expected: `${saved ?? "none"}, with which it began`,
+        found: own ?? "none",
+        next: "Use the options that it began with, or another output folder.",
       });
     }
     await checkpoints.restore(last.step, parameters.trained, optimizer);

@@ -1,6 +1,6 @@
 /**
- * A needle in a haystack: a made-up fact, planted in a passage of other text, is asked for with distractors beside it.
- * The planted passage ranks first, so that k contexts are it and k - 1 distractors.
+ * A needle in a haystack: a made-up fact, planted in a passage of other text, is asked for with other passages beside it.
+ * The planted passage ranks first, so that k contexts are it and k - 1 others.
  */
 import type { LanguageModel } from "../../model/language-model.js";
 import { splitPassages } from "../../retrieve/passages.js";
@@ -77,7 +77,7 @@ function drawFact(random: Random): Fact {
   return { place, thing, year: String(1200 + random.below(800)) };
 }
 
-/** Another thing of the same place or the same thing of another place, from another year. */
+/** Another thing of the same place or the same thing of another place, from another year. Two of them may be of one. */
 function drawRival(random: Random, fact: Fact): Fact {
   for (;;) {
     const other = drawFact(random);

@@ -39,7 +39,7 @@ export interface WikiTextOptions {
   /** Most contexts of a query. */
   contexts: number;
   seed?: number;
-  /** Counts queries whose contexts are ranked, which takes the oracle longer than measuring them. */
+  /** Counts the queries whose contexts are ranked; with `oracle` that takes longer than measuring them. */
   onProgress?: (progress: { done: number; total: number }) => void;
   signal?: AbortSignal;
 }
