@@ -32,8 +32,8 @@ Suites:
   needle     find planted facts among other passages (a WikiText token file as haystack)
   perplexity plain perplexity of a WikiText token file
 
-A run writes queries.jsonl, summary.json, report.html and plots/*.svg into --out; run again,
-it goes on where it stopped.
+A run writes queries.jsonl, summary.json, report.html and plots/*.svg into --out, an ablation a folder of
+queries for each variant and one summary.json. Run again, it goes on where it stopped.
 
 Examples:
   $ picaso eval wikitext --data wiki.test.tokens --queries 500
@@ -57,7 +57,11 @@ export function evalCommand(): Command {
         .default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "0 to 10"),
     )
     .option("--methods <list>", "only these methods, comma-separated", (text) => text.split(",") as EvaluationMethod[])
-    .option("--queries <n>", "queries drawn at random (default: all)", wholeNumber(1))
+    .option(
+      "--queries <n>",
+      "so many queries, drawn at random, of msmarco the first (default: all; a WikiText query takes seconds)",
+      wholeNumber(1),
+    )
     .option("--seed <n>", "of everything drawn", wholeNumber(0), 0)
     .option(
       "--retrieval <kind>",

@@ -42,8 +42,10 @@ export const ablations: Record<string, (model: LanguageModel, options: EvaluateO
       suite: { retrieval },
     })),
   /** Of the k - 1 other contexts so many, where there are, state another fact of the same kind. */
-  distractors: () =>
-    [0, 1, 3, 7].map((distractors) => ({ name: `${distractors} distractors`, suite: { distractors } })),
+  distractors: (_, { ks }) =>
+    [0, 1, 3, 7]
+      .filter((distractors) => distractors === 0 || distractors < Math.max(...ks))
+      .map((distractors) => ({ name: `${distractors} distractors`, suite: { distractors } })),
   form: () => wikiTextForms.map((form) => ({ name: form, suite: { form } })),
   /** Layers that are not composed take the best context's state alone. */
   layers: (model) => {
@@ -85,10 +87,9 @@ export async function runAblation(model: LanguageModel, options: EvaluateOptions
   const variants = Object.hasOwn(ablations, kind) ? ablations[kind]!(model, options) : null;
   const wantedSuite = suiteOf[kind] ?? options.suite;
   if (!variants || wantedSuite !== options.suite) {
-    const names = Object.keys(ablations).map((name) => (suiteOf[name] ? `${name} (${suiteOf[name]})` : name));
     throw new PicasoError("bad-argument", {
       where: "--ablation",
-      expected: `${names.join(", ")}, a suite in brackets is the only one for it`,
+      expected: variants ? `the suite ${wantedSuite} for ${kind}` : Object.keys(ablations).join(", "),
       found: `${kind} with ${options.suite}`,
       next: "Name one of these.",
     });

@@ -52,9 +52,10 @@ export async function evaluateSuite(model: LanguageModel, options: EvaluateOptio
   checkEmbedder(options);
   if (options.suite === "perplexity") return measurePerplexity(model, options);
   if (options.ablation) return runAblation(model, options);
+  // Before the data is read and ranked: it names unknown methods.
+  const plan = planOf(options);
   const queries = await readSuite(model, options);
   if (queries.length === 0) throw noQueries(options);
-  const plan = planOf(options);
   const settings = settingsOf(options);
   const scatter = options.scatter > 0 && {
     scatter: { queries: options.scatter, k: pictureContexts, orders: 6, seed: options.seed },

@@ -27,12 +27,7 @@ export class Journal<Entry extends { id: string }> {
       return new Journal<Entry>(path, []);
     }
     if (!whole.startsWith(heading)) {
-      throw new PicasoError("mismatch", {
-        where: path,
-        expected: `results of this run: ${JSON.stringify(settings)}`,
-        found: `those of another: ${whole.slice(0, whole.indexOf("\n"))}`,
-        next: "Give another folder with --out, or remove this file.",
-      });
+      throw otherRun(path, settings, whole.slice(0, whole.indexOf("\n")));
     }
     // A line cut off by the end of the process is measured again.
     if (whole.length < text.length) await truncate(path, Buffer.byteLength(whole));
@@ -47,6 +42,22 @@ export class Journal<Entry extends { id: string }> {
     await append(this.path, `${JSON.stringify(entry)}\n`);
     this.entries.push(entry);
   }
+}
+
+/** Says in which settings the journal's run, by its first line, differs from this one. */
+function otherRun(path: string, settings: unknown, line: string): PicasoError {
+  const own = (JSON.parse(JSON.stringify(settings)) ?? {}) as Record<string, unknown>;
+  const { settings: others = {} } = parseLine<{ settings?: Record<string, unknown> }>(line, `${path}, line 1`);
+  const names = [...new Set([...Object.keys(own), ...Object.keys(others)])];
+  const different = names.filter((name) => JSON.stringify(own[name]) !== JSON.stringify(others[name]));
+  const list = (values: Record<string, unknown>) =>
+    different.map((name) => `${name} ${JSON.stringify(values[name]) ?? "not set"}`).join(", ");
+  return new PicasoError("mismatch", {
+    where: path,
+    expected: `the results of this run, ${list(own)}`,
+    found: `those of another, ${list(others)}`,
+    next: "Give another folder with --out, or remove this file.",
+  });
 }
 
 async function append(path: string, text: string, length?: number): Promise<void> {

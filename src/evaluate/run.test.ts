@@ -134,6 +134,23 @@ describe("the journal of another run", () => {
     expect(await readFile(scratch.path(out, "queries.jsonl"), "utf8")).toBe(journal);
   });
 
+  test("is refused for other data of the same name, and says that it is the content", async () => {
+    const queries = randomQueries(model, count, 4);
+    const { contexts } = queries[1]!;
+    const [first, ...others] = contexts;
+    const changed = { ...queries[1]!, contexts: [{ ...first!, tokens: [...first!.tokens, 7] }, ...others] };
+    const options = { out: scratch.path("whole"), plan, settings: { suite: "random", seed: 0 } };
+    const running = runEvaluation(model, [queries[0]!, changed, ...queries.slice(2)], options);
+    await expect(running).rejects.toMatchObject({
+      code: "mismatch",
+      details: {
+        expected: expect.stringMatching(/^the results of this run, content "\w{16}"$/),
+        found: expect.stringMatching(/^those of another, content "\w{16}"$/),
+      },
+    });
+    expect(await readFile(scratch.path("whole", "queries.jsonl"), "utf8")).toBe(journal);
+  });
+
   test("damaged inside is refused by line", async () => {
     const lines = journal.split("\n");
     lines[2] = `${lines[2]!.slice(0, 40)}`;

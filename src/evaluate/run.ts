@@ -1,4 +1,5 @@
 /** A run: all queries measured by a plan, in a journal that survives interruption. */
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { LanguageModel } from "../model/language-model.js";
 import type { Codec } from "../state/codec.js";
@@ -31,7 +32,10 @@ export async function runEvaluation(
   options: RunOptions,
 ): Promise<QueryResult[]> {
   const { plan, settings, codec = "f32", beginning, workers = 0, signal } = options;
-  const description = { ...settings, model: model.fingerprint, plan, codec, queries: queries.length };
+  const description = {
+    ...{ ...settings, model: model.fingerprint, plan, codec, queries: queries.length },
+    content: contentHash(queries),
+  };
   const journal = await Journal.open<QueryResult>(join(options.out, "queries.jsonl"), description);
   const known = new Map(journal.entries.map((entry) => [entry.id, entry]));
   const left = [...queries.entries()].filter(([, { id }]) => !known.has(id));
@@ -48,4 +52,13 @@ export async function runEvaluation(
     for (const [number, query] of left) await take(await measureQuery(model, states, query, number, plan, signal));
   }
   return queries.map(({ id }) => known.get(id)!);
+}
+
+/** Tells queries apart that come from other data of the same name, or from another ranking. */
+function contentHash(queries: readonly EvaluationQuery[]): string {
+  const hash = createHash("sha256");
+  for (const { id, prompt, target, contexts, references } of queries) {
+    hash.update(JSON.stringify([id, prompt, target, references, contexts.map(({ tokens }) => tokens)]));
+  }
+  return hash.digest("hex").slice(0, 16);
 }

@@ -139,7 +139,7 @@ describe("the course of ten steps", () => {
   test("with other options, refuses the checkpoint and names the option", async () => {
     const changed = train(goldenTraining(model, scratch.path("straight"), { learningRate: 1e-3 }));
     await expect(changed).rejects.toMatchObject({ code: "mismatch" });
-    await expect(changed).rejects.toThrow(/learningRate: expected 0.001.*found 0.002/);
+    await expect(changed).rejects.toThrow(/learningRate of the training.*expected 0.002.*found 0.001/);
   });
 });
 
