@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { Interval } from "../src/evaluate/metrics/bootstrap.js";
 import type { MethodSummary } from "../src/evaluate/summary.js";
-import type { Timing } from "../src/evaluate/timing.js";
+import { millisecondsOf, type Timing } from "../src/evaluate/timing.js";
 
 interface Row extends MethodSummary {
   milliseconds?: number;
@@ -77,7 +77,7 @@ function printHeading(titles: readonly string[]): void {
 function timed({ methods, timings }: { methods: MethodSummary[]; timings: Timing[] }): Row[] {
   return methods.map((row) => ({
     ...row,
-    milliseconds: timings.find(({ method, k }) => method === row.method && k === row.k)?.milliseconds,
+    milliseconds: millisecondsOf(timings, row),
   }));
 }
 

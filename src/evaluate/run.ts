@@ -32,10 +32,8 @@ export async function runEvaluation(
   options: RunOptions,
 ): Promise<QueryResult[]> {
   const { plan, settings, codec = "f32", beginning, workers = 0, signal } = options;
-  const description = {
-    ...{ ...settings, model: model.fingerprint, plan, codec, queries: queries.length },
-    content: contentHash(queries),
-  };
+  const content = contentHash(queries);
+  const description = { ...settings, model: model.fingerprint, plan, codec, queries: queries.length, content };
   const journal = await Journal.open<QueryResult>(join(options.out, "queries.jsonl"), description);
   const known = new Map(journal.entries.map((entry) => [entry.id, entry]));
   const left = [...queries.entries()].filter(([, { id }]) => !known.has(id));

@@ -18,6 +18,14 @@ export interface Timing {
   queries: number;
 }
 
+/** Milliseconds of a method with so many contexts, where they were measured. */
+export function millisecondsOf(
+  timings: readonly Timing[],
+  { method, k }: { method: EvaluationMethod; k: number },
+): number | undefined {
+  return timings.find((each) => each.method === method && each.k === k)?.milliseconds;
+}
+
 export async function measureTimings(
   model: LanguageModel,
   states: ContextStates,

@@ -111,7 +111,8 @@ export class ModelSession {
       ...(this.keepsStates ? { logits: null, losses: null } : { [inputs.targets ? "losses" : "logits"]: null }),
       log_decay: null,
     };
-    if (present || this.keepsStates) fetches.present_conv = present ? this.convTensor(present.conv, batch) : null;
+    if (present) fetches.present_conv = this.convTensor(present.conv, batch);
+    else if (this.keepsStates) fetches.present_conv = null;
     feeds.past_conv = isHere ? this.convTensor(past.conv, batch) : past.conv;
     for (let layer = 0; layer < shape.layers; layer++) {
       feeds[`past_ssm.${layer}`] = isHere ? this.ssmTensor(past.ssm[layer]!, batch) : past.ssm[layer]!;

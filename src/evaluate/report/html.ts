@@ -1,7 +1,7 @@
 /** A run as one HTML page that stands by itself: figures with intervals, and pictures. */
 import type { Interval } from "../metrics/bootstrap.js";
 import type { MethodSummary, Summary } from "../summary.js";
-import type { Timing } from "../timing.js";
+import { millisecondsOf, type Timing } from "../timing.js";
 import type { Figure } from "./figures.js";
 
 export interface ReportContent {
@@ -62,18 +62,15 @@ function methodTable(methods: readonly MethodSummary[], timings: readonly Timing
     "tokens read",
     "ms",
   ];
-  const rows = methods.map((row) => {
-    const timing = timings.find(({ method, k }) => method === row.method && k === row.k);
-    return [
-      row.method,
-      String(row.k),
-      String(row.queries),
-      interval(row.logPerplexity),
-      ...optional.map((name) => interval(row[name])),
-      row.tokensRead.toFixed(0),
-      timing ? timing.milliseconds.toFixed(1) : "",
-    ];
-  });
+  const rows = methods.map((row) => [
+    row.method,
+    String(row.k),
+    String(row.queries),
+    interval(row.logPerplexity),
+    ...optional.map((name) => interval(row[name])),
+    row.tokensRead.toFixed(0),
+    millisecondsOf(timings, row)?.toFixed(1) ?? "",
+  ]);
   return table([head, ...rows]);
 }
 

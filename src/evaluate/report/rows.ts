@@ -1,7 +1,7 @@
 /** The main figures of a run as rows of text for a terminal. */
 import type { Interval } from "../metrics/bootstrap.js";
-import type { MethodSummary, Summary } from "../summary.js";
-import type { Timing } from "../timing.js";
+import type { Summary } from "../summary.js";
+import { millisecondsOf, type Timing } from "../timing.js";
 
 export function summaryRows({ methods }: Summary, timings: readonly Timing[]): [string[], ...(string | number)[][]] {
   const hasAnswers = methods.some(({ exactMatch }) => exactMatch);
@@ -21,13 +21,9 @@ export function summaryRows({ methods }: Summary, timings: readonly Timing[]): [
     interval(row.shareOfGain),
     ...(hasAnswers ? [interval(row.exactMatch), interval(row.f1)] : []),
     Math.round(row.tokensRead),
-    ...(timings.length > 0 ? [milliseconds(timings, row)] : []),
+    ...(timings.length > 0 ? [millisecondsOf(timings, row)?.toFixed(1) ?? ""] : []),
   ]);
   return [head, ...rows];
-}
-
-function milliseconds(timings: readonly Timing[], row: MethodSummary): string {
-  return timings.find(({ method, k }) => method === row.method && k === row.k)?.milliseconds.toFixed(1) ?? "";
 }
 
 const meanings: Record<string, string> = {
